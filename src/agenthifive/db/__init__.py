@@ -1,0 +1,1 @@
+"""The database: pools, the unit of work, migrations, roles and the embedded server."""
