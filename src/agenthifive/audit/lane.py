@@ -1,0 +1,246 @@
+"""One lane of the writer: a connection, a chain, one batch in flight.
+
+The head of the chain moves in memory only after COMMIT is confirmed. When the result of a commit is unknown the
+lane reads the chain's head back, and gives the chain up when it cannot. Source: contract/audit.md section 4.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+import msgspec
+import psycopg
+
+from agenthifive.audit.chains import APPEND, HEAD, Instance, open_new
+from agenthifive.audit.model import Chain, Event
+from agenthifive.db.database import Connection
+
+BATCH_MAX: Final = 256
+COMMIT: Final = "SELECT broker_commit(%s::json, %s::json, %s::json)"
+_READ_BACK_S: Final = 2.0
+
+
+class Kind(Enum):
+    """What a row is to its caller: something to wait for, or something to be sure of."""
+
+    INTENT = auto()
+    REFUSAL = auto()
+    OUTCOME = auto()
+
+
+class NotWritten(Exception):
+    """The batch, or what is left of it, is not in the log."""
+
+
+class BudgetExceeded(Exception):
+    """The hourly limit of the policy is used up; nothing was written for this call."""
+
+    def __init__(self, used: int, retry_after_s: int) -> None:
+        super().__init__(used)
+        self.used = used
+        self.retry_after_s = retry_after_s
+
+
+class KeyTaken(Exception):
+    """Another call holds this idempotency key; nothing was written for this call."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateUnit:
+    """One call counted against a policy's hourly limit."""
+
+    agent_id: str
+    connection_id: str
+    max_per_hour: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An idempotency key to be claimed by an intent."""
+
+    principal: str
+    key: str
+    fingerprint: str
+    workspace_id: str
+    ttl_s: int
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A row on its way into the log, and who waits for it."""
+
+    kind: Kind
+    event: Event
+    future: asyncio.Future[bool]
+    unit: RateUnit | None = None
+    claim: Claim | None = None
+    entered_at: float = 0.0
+    has_given_up: bool = False
+    is_written: bool = False
+
+
+class Lane:
+    """Writes batches, one at a time."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], instance: Instance, name: str) -> None:
+        self._connect = connect
+        self._instance = instance
+        self._name = name
+        self._connection: Connection | None = None
+        self.chain: Chain | None = None
+        self.is_up = False
+
+    async def connect(self) -> None:
+        """Have a connection and a chain. Raises: psycopg.Error, OSError."""
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._connect()
+        if self.chain is None:
+            self.chain = await open_new(self._connection, self._instance, "broker", self._name)
+        self.is_up = True
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        self.is_up = False
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def write(self, batch: Sequence[Entry], deadline_s: float) -> None:
+        """Commit the batch; each entry's future is answered as soon as its fate is known.
+
+        Raises: NotWritten when entries are left that are neither written nor refused.
+        """
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self.connect()
+                await self._write_all(list(batch))
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            self.is_up = False
+            raise NotWritten from error
+
+    async def _write_all(self, batch: list[Entry]) -> None:
+        while batch:
+            try:
+                answer, successor = await self._send(batch)
+            except psycopg.errors.UniqueViolation:
+                await self._write_singly(batch)
+                return
+            if answer is None:
+                self.chain = successor
+                for entry in batch:
+                    _succeed(entry)
+                return
+            batch = _without_refused(batch, answer)
+
+    async def _write_singly(self, batch: list[Entry]) -> None:
+        """After a clash: an outcome that is already there was written by a commit we never heard of."""
+        if len(batch) == 1:
+            if batch[0].kind is not Kind.OUTCOME:
+                raise psycopg.errors.UniqueViolation
+            _succeed(batch[0])
+            return
+        for entry in batch:
+            await self._write_all([entry])
+
+    async def _send(self, batch: Sequence[Entry]) -> tuple[dict[str, Any] | None, Chain]:
+        assert self._connection is not None
+        assert self.chain is not None
+        rows, successor = self.chain.link([entry.event for entry in batch])
+        units, claims = _units(batch), _claims(batch)
+        try:
+            if units is None and claims is None:
+                await self._connection.execute(APPEND, [rows.decode("utf-8")])
+                return None, successor
+            cursor = await self._connection.execute(COMMIT, [rows.decode("utf-8"), units, claims])
+            row = await cursor.fetchone()
+        except (psycopg.OperationalError, OSError, asyncio.CancelledError):
+            await self._settle(batch, successor)
+            raise
+        return None if row is None else row[0], successor
+
+    async def _settle(self, batch: Sequence[Entry], successor: Chain) -> None:
+        """The commit's result is unknown: read the head back, or give the chain up."""
+        before, self.chain = self.chain, None
+        assert before is not None
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await self._connection.close()
+        self._connection = None
+        try:
+            async with asyncio.timeout(_READ_BACK_S):
+                self._connection = await self._connect()
+                cursor = await self._connection.execute(HEAD, [before.chain_id])
+                row = await cursor.fetchone()
+        except (psycopg.Error, OSError, TimeoutError):
+            return
+        if row is not None and row[0] == successor.seq:
+            self.chain = successor
+            for entry in batch:
+                _succeed(entry)
+        elif row is not None and row[0] == before.seq:
+            self.chain = before
+
+
+def _succeed(entry: Entry) -> None:
+    entry.is_written = True
+    if not entry.future.done():
+        entry.future.set_result(True)
+
+
+def _units(batch: Sequence[Entry]) -> str | None:
+    """The rate units of the batch, one row a pair, in an order that cannot deadlock with another lane."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    for entry in batch:
+        if entry.unit is not None:
+            pair = sums.setdefault((entry.unit.agent_id, entry.unit.connection_id), [0, entry.unit.max_per_hour])
+            pair[0] += 1
+            pair[1] = min(pair[1], entry.unit.max_per_hour)
+    if not sums:
+        return None
+    rows = [
+        {"agent": agent, "connection": connection, "units": count, "max": maximum}
+        for (agent, connection), (count, maximum) in sorted(sums.items())
+    ]
+    return msgspec.json.encode(rows).decode("utf-8")
+
+
+def _claims(batch: Sequence[Entry]) -> str | None:
+    rows = [
+        {
+            "principal": entry.claim.principal,
+            "key": entry.claim.key,
+            "fingerprint": entry.claim.fingerprint,
+            "auditId": entry.event.audit_id,
+            "workspaceId": entry.claim.workspace_id,
+            "ttlSeconds": entry.claim.ttl_s,
+        }
+        for entry in batch
+        if entry.claim is not None
+    ]
+    return msgspec.json.encode(rows).decode("utf-8") if rows else None
+
+
+def _without_refused(batch: Sequence[Entry], answer: dict[str, Any]) -> list[Entry]:
+    """Answer those that may not go out; what is left is tried again."""
+    taken = {claim["auditId"] for claim in answer["taken"]}
+    budgets = {(pair["agent"], pair["connection"]): pair for pair in answer["refused"]}
+    left: list[Entry] = []
+    for entry in batch:
+        pair = budgets.get((entry.unit.agent_id, entry.unit.connection_id)) if entry.unit is not None else None
+        if entry.event.audit_id in taken:
+            _fail(entry, KeyTaken())
+        elif pair is not None and entry.unit is not None and pair["used"] >= entry.unit.max_per_hour:
+            _fail(entry, BudgetExceeded(pair["used"], pair["retryAfter"]))
+        else:
+            if pair is not None:
+                pair["used"] += 1
+            left.append(entry)
+    return left
+
+
+def _fail(entry: Entry, error: Exception) -> None:
+    entry.has_given_up = True
+    if not entry.future.done():
+        entry.future.set_exception(error)

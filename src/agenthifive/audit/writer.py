@@ -1,0 +1,184 @@
+"""The broker's audit writer: waiting rows are chained and written together, two batches in flight.
+
+    intend / refuse / conclude -> queue -> lane 1: link, one statement, commit -> waiters go on
+                                        -> lane 2: the same, on a chain of its own
+
+The statement that appends intents also reserves their rate units and claims their idempotency keys, so a call has
+one durable write before and one after, shared with its neighbours. Source: contract/audit.md section 4, broker.md
+sections 3 (gate 15) and 16.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from agenthifive.audit.lane import BATCH_MAX, Entry, Kind, Lane, NotWritten
+from agenthifive.audit.model import Event
+
+OUTCOME_PATIENCE_S: Final = 1.0
+_TICK_S: Final = 0.05
+_RETRY_S: Final = 0.2
+_LANES: Final = 2
+
+
+class AuditUnavailable(Exception):
+    """The row could not be made durable in time; nothing may leave, nothing may be claimed to have happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterOptions:
+    """Units: seconds, rows."""
+
+    deadline_s: float = 2.0
+    queue_max: int = 10_000
+
+
+class Writer:
+    """Takes rows from calls and makes them durable. One per process."""
+
+    def __init__(
+        self, make_lane: Callable[[str], Lane], undo: Callable[[Event], Event], options: WriterOptions
+    ) -> None:
+        """`undo` makes the outcome row of an intent whose caller had given up before its commit was confirmed."""
+        self._lanes = [make_lane(f"broker-{number}") for number in range(1, _LANES + 1)]
+        self._undo = undo
+        self._options = options
+        self._queue: deque[Entry] = deque()
+        self._waiting: dict[Kind, deque[Entry]] = {kind: deque() for kind in Kind}
+        self._idle: deque[asyncio.Event] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+        self._ticking = False
+
+    @property
+    def chain_ids(self) -> list[str]:
+        """The chains being written, for the heartbeat."""
+        return [lane.chain.chain_id for lane in self._lanes if lane.chain is not None]
+
+    @property
+    def depth(self) -> int:
+        """Rows waiting, for metrics."""
+        return len(self._queue)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether at least one lane last succeeded."""
+        return any(lane.is_up for lane in self._lanes)
+
+    async def start(self) -> None:
+        """Open both chains. Raises: psycopg.Error, OSError."""
+        for lane in self._lanes:
+            await lane.connect()
+        self._tasks = [asyncio.create_task(self._run(lane)) for lane in self._lanes]
+
+    async def close(self, patience_s: float = 5.0) -> None:
+        """Write what waits, then stop."""
+        self._closing = True
+        for wake in self._idle:
+            wake.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await asyncio.gather(*self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        for lane in self._lanes:
+            await lane.close()
+
+    async def append(self, entry: Entry) -> None:
+        """Make an intent or a refusal durable.
+
+        Raises: AuditUnavailable; lane.BudgetExceeded and lane.KeyTaken for an intent that must not go out (then
+            no row was written).
+        """
+        self._put(entry)
+        await entry.future
+
+    async def conclude(self, entry: Entry) -> bool:
+        """Make an outcome durable; False when that takes longer than a second: it is then written later."""
+        try:
+            self._put(entry)
+        except AuditUnavailable:
+            return False
+        return await entry.future
+
+    def entry(self, kind: Kind, event: Event) -> Entry:
+        """A row on its way, bound to the running loop."""
+        return Entry(kind, event, asyncio.get_running_loop().create_future())
+
+    def _put(self, entry: Entry) -> None:
+        if self._closing or len(self._queue) >= self._options.queue_max:
+            raise AuditUnavailable
+        entry.entered_at = asyncio.get_running_loop().time()
+        self._queue.append(entry)
+        self._waiting[entry.kind].append(entry)
+        if self._idle:
+            self._idle.popleft().set()
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        """Answer those who waited too long; runs only while somebody waits."""
+        now = asyncio.get_running_loop().time()
+        for kind, waiting in self._waiting.items():
+            patience_s = OUTCOME_PATIENCE_S if kind is Kind.OUTCOME else self._options.deadline_s - 2 * _TICK_S
+            while waiting and (waiting[0].future.done() or now - waiting[0].entered_at >= patience_s):
+                entry = waiting.popleft()
+                if entry.future.done():
+                    continue
+                if kind is Kind.OUTCOME:
+                    entry.future.set_result(False)
+                else:
+                    entry.has_given_up = True
+                    entry.future.set_exception(AuditUnavailable())
+        self._ticking = any(self._waiting.values())
+        if self._ticking:
+            asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    async def _run(self, lane: Lane) -> None:
+        wake = asyncio.Event()
+        while True:
+            batch = self._take()
+            if batch:
+                await self._write(lane, batch)
+            elif self._closing:
+                return
+            else:
+                wake.clear()
+                self._idle.append(wake)
+                await wake.wait()
+
+    def _take(self) -> list[Entry]:
+        batch: list[Entry] = []
+        while self._queue and len(batch) < BATCH_MAX:
+            entry = self._queue.popleft()
+            if not entry.has_given_up and not entry.future.cancelled():
+                batch.append(entry)
+        return batch
+
+    async def _write(self, lane: Lane, batch: list[Entry]) -> None:
+        try:
+            await lane.write(batch, self._options.deadline_s)
+        except NotWritten:
+            self._give_back(batch)
+            if not self._closing:
+                await asyncio.sleep(_RETRY_S)
+            return
+        for entry in batch:
+            if entry.is_written and entry.kind is Kind.INTENT and (entry.has_given_up or entry.future.cancelled()):
+                with contextlib.suppress(AuditUnavailable):
+                    self._put(self.entry(Kind.OUTCOME, self._undo(entry.event)))
+
+    def _give_back(self, batch: list[Entry]) -> None:
+        """Outcomes wait for better times at the head of the queue; calls are refused at once."""
+        for entry in reversed(batch):
+            if entry.is_written:
+                continue
+            if entry.kind is Kind.OUTCOME:
+                self._queue.appendleft(entry)
+            elif not entry.future.done():
+                entry.has_given_up = True
+                entry.future.set_exception(AuditUnavailable())
