@@ -1,0 +1,1 @@
+"""The edge: rules every request meets before a room sees it, and every answer meets before it leaves."""

@@ -1,0 +1,131 @@
+"""Who is calling, and who may: the one place where permissions are compared.
+
+A route says in its signature who may call it (`edge/routing.py`). The order of refusals is credential, kind of
+principal, scope, role, CSRF. Source: contract/http.md sections 1, 10, 11 and 12.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from agenthifive.errors import AppError
+from agenthifive.words import PrincipalType, Role, Scope
+
+
+class RoleRule(StrEnum):
+    """Which roles of a workspace a route accepts. Source: contract/http.md section 12."""
+
+    ANY = "any"
+    APPROVER = "apr"
+    ADMIN = "adm"
+    OWNER = "own"
+    AUDITOR = "aud"
+
+
+_ROLES: Final = {
+    RoleRule.ANY: frozenset(Role),
+    RoleRule.APPROVER: frozenset({Role.OWNER, Role.ADMIN, Role.APPROVER}),
+    RoleRule.ADMIN: frozenset({Role.OWNER, Role.ADMIN}),
+    RoleRule.OWNER: frozenset({Role.OWNER}),
+    RoleRule.AUDITOR: frozenset({Role.OWNER, Role.ADMIN, Role.VIEWER}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated principal.
+
+    Shapes:
+        user_id: of persons and PATs. agent_id: of agents. auth_time_s: seconds since 1970 of a session's sign-in.
+        csrf: the token a cookie request must repeat; None for header credentials.
+    """
+
+    kind: PrincipalType
+    id: str
+    workspace_id: str
+    user_id: str | None = None
+    agent_id: str | None = None
+    role: Role | None = None
+    platform_role: str = "user"
+    scopes: frozenset[Scope] = frozenset()
+    auth_time_s: float | None = None
+    csrf: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """How this principal is named in audit rows."""
+        return f"agent:{self.agent_id}" if self.agent_id is not None else str(self.user_id)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the principal acts with the rights of an owner or admin."""
+        return self.role in _ROLES[RoleRule.ADMIN]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call a route.
+
+    Shapes:
+        scope: what a token must hold; None admits every PAT. pats, agents, persons: kinds admitted.
+        recent_s: how old a session's sign-in may be; None for any age.
+    """
+
+    scope: Scope | None = None
+    role: RoleRule = RoleRule.ANY
+    is_public: bool = False
+    persons: bool = True
+    pats: bool = True
+    agents: bool = False
+    recent_s: int | None = None
+
+    def describe(self) -> Sequence[str]:
+        """The kinds of callers in the words of the contract, for OpenAPI and the reference page."""
+        if self.is_public:
+            return ["public"]
+        kinds = []
+        if self.persons:
+            kinds.append(f"U:{self.role}")
+        if self.pats:
+            kinds.append(f"T:{self.scope or 'any'}")
+        if self.agents:
+            kinds.append(f"G:{self.scope}")
+        return kinds
+
+
+PUBLIC: Final = Access(is_public=True)
+
+
+def authorise(caller: Caller, access: Access, now_s: float) -> None:
+    """Refuse a caller the route was not declared for. Raises: AppError."""
+    _check_kind(caller, access)
+    if caller.kind is not PrincipalType.USER and access.scope is not None and access.scope not in caller.scopes:
+        raise AppError(
+            "insufficient_scope",
+            f"This token lacks the scope {access.scope}. Create a token with this scope.",
+            hint=str(access.scope),
+        )
+    if caller.agent_id is None and caller.role not in _ROLES[access.role]:
+        needed = " or ".join(role for role in Role if role in _ROLES[access.role])
+        raise AppError("insufficient_role", f"This needs the role {needed} in the workspace.", hint=needed)
+    if access.recent_s is not None and now_s - (caller.auth_time_s or 0) > access.recent_s:
+        raise AppError(
+            "reauth_required",
+            "This needs a recent sign-in. Confirm your password at POST /api/auth/reauthenticate, then repeat.",
+            hint="POST /api/auth/reauthenticate",
+        )
+
+
+def _check_kind(caller: Caller, access: Access) -> None:
+    if caller.kind is PrincipalType.AGENT:
+        if not access.agents:
+            raise AppError(
+                "agent_not_allowed",
+                "Agents may not call this route; ask a person. An agent may call POST /v1/vault/execute, "
+                "/v1/vault/llm/*, GET /v1/connections and GET /v1/capabilities/*.",
+            )
+    elif access.agents and not access.persons and not access.pats:
+        raise AppError("agent_only", "This route only makes sense for an agent. Use an agent's access token.")
+    elif caller.kind is PrincipalType.PAT and not access.pats:
+        raise AppError("pat_not_allowed", "Personal access tokens may not call this route. Sign in instead.")

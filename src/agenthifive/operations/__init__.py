@@ -1,0 +1,1 @@
+"""Running the instance: limits, health, metrics, jobs, reference pages."""
