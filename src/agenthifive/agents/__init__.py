@@ -1,0 +1,1 @@
+"""Agents: how they are enrolled, prove who they are, and hold tokens."""

@@ -1,0 +1,1 @@
+"""All cryptography on stored data: the only room that imports the `cryptography` primitives."""
