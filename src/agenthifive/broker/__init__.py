@@ -1,0 +1,1 @@
+"""The hot path: what an agent asks, decided, recorded, sent and answered. Imports no web framework."""
