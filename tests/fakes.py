@@ -22,6 +22,12 @@ class Received:
     target: str
     headers: Sequence[tuple[str, str]]
     body: bytes
+    reader: asyncio.StreamReader | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the other side has closed the connection."""
+        return self.reader is not None and self.reader.at_eof()
 
     def header(self, name: str) -> str | None:
         """The value of a header that occurs once, None without it."""
@@ -124,4 +130,4 @@ async def _read_request(reader: asyncio.StreamReader) -> Received:
     method, target, _ = request_line.split(" ", 2)
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     length = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
-    return Received(method, target, headers, await reader.readexactly(length))
+    return Received(method, target, headers, await reader.readexactly(length), reader)

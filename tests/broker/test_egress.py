@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from fakes import Provider, Script, provider, raw, respond
 
 from agenthifive.broker.address import Guard, parse_allowlist
 from agenthifive.broker.egress import Egress, EgressError, Outbound, tls_context
 from agenthifive.broker.wire import WireError
+from fakes import Script, provider, raw, respond
 
 LOCAL = Guard(allow_private=True)
 

@@ -26,7 +26,8 @@ OPEN: Final = """
         VALUES (%(chain_id)s, %(kind)s, %(instance)s, %(epoch)s, %(opened_at)s, %(prev_checkpoint)s, %(writer)s))
     INSERT INTO t_audit_writers (chain_id) VALUES (%(chain_id)s)
 """
-BEAT: Final = "UPDATE t_audit_writers SET heartbeat_at = now() WHERE chain_id = ANY(%s::uuid[])"
+# a beat also reopens a chain that was taken for dead while nobody could say otherwise
+BEAT: Final = "UPDATE t_audit_writers SET heartbeat_at = now(), closed_at = NULL WHERE chain_id = ANY(%s::uuid[])"
 CLOSE: Final = "UPDATE t_audit_writers SET closed_at = now() WHERE chain_id = ANY(%s::uuid[])"
 
 

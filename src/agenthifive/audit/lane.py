@@ -19,6 +19,9 @@ from agenthifive.audit.model import Chain, Event
 from agenthifive.db.database import Connection
 
 BATCH_MAX: Final = 256
+# what a unique violation means, by the name of its constraint
+_OUTCOME_EXISTS: Final = frozenset({"l_audit_events_intent", "l_audit_events_pkey"})
+_KEY_EXISTS: Final = "t_idempotency_keys_pkey"
 COMMIT: Final = "SELECT broker_commit(%s::json, %s::json, %s::json)"
 _READ_BACK_S: Final = 2.0
 
@@ -115,7 +118,7 @@ class Lane:
         try:
             async with asyncio.timeout(deadline_s):
                 await self.connect()
-                await self._write_all(list(batch))
+                await self._write_all(_without_repeats(batch))
         except (psycopg.Error, OSError, TimeoutError) as error:
             self.is_up = False
             raise NotWritten from error
@@ -124,25 +127,37 @@ class Lane:
         while batch:
             try:
                 answer, successor = await self._send(batch)
-            except psycopg.errors.UniqueViolation:
-                await self._write_singly(batch)
+            except psycopg.errors.UniqueViolation as clash:
+                if clash.diag.constraint_name == _KEY_EXISTS and len(batch) > 1:
+                    continue  # who holds the key has committed by now: the next answer names who came too late
+                await self._write_apart(batch, clash)
                 return
             if answer is None:
                 self.chain = successor
                 for entry in batch:
                     _succeed(entry)
                 return
-            batch = _without_refused(batch, answer)
+            left = _without_refused(batch, answer)
+            if len(left) == len(batch) > 1:  # limits of one pair that differ: not to be judged together
+                for entry in batch:
+                    await self._write_all([entry])
+                return
+            batch = left
 
-    async def _write_singly(self, batch: list[Entry]) -> None:
-        """After a clash: an outcome that is already there was written by a commit we never heard of."""
-        if len(batch) == 1:
-            if batch[0].kind is not Kind.OUTCOME:
-                raise psycopg.errors.UniqueViolation
-            _succeed(batch[0])
+    async def _write_apart(self, batch: list[Entry], clash: psycopg.errors.UniqueViolation) -> None:
+        """After a clash: each entry by itself, and the one that clashes again is answered by what it met."""
+        if len(batch) > 1:
+            for entry in batch:
+                await self._write_all([entry])
             return
-        for entry in batch:
-            await self._write_all([entry])
+        entry, constraint = batch[0], clash.diag.constraint_name
+        if entry.kind is Kind.OUTCOME and constraint in _OUTCOME_EXISTS:
+            _succeed(entry)  # written by a commit we never heard of, or by the job that closes orphans
+        elif entry.claim is not None and constraint == _KEY_EXISTS:
+            _fail(entry, KeyTaken())
+        else:
+            self.chain = None  # rows we do not know of follow our head: it is not ours to extend
+            raise clash
 
     async def _send(self, batch: Sequence[Entry]) -> tuple[dict[str, Any] | None, Chain]:
         assert self._connection is not None
@@ -219,7 +234,23 @@ def _claims(batch: Sequence[Entry]) -> str | None:
         for entry in batch
         if entry.claim is not None
     ]
+    rows.sort(key=lambda row: (row["principal"], row["key"]))  # two lanes with the same keys must not deadlock
     return msgspec.json.encode(rows).decode("utf-8") if rows else None
+
+
+def _without_repeats(batch: Sequence[Entry]) -> list[Entry]:
+    """Of the entries that claim one idempotency key, the first; the others have come too late."""
+    keys: set[tuple[str, str]] = set()
+    left: list[Entry] = []
+    for entry in batch:
+        key = None if entry.claim is None else (entry.claim.principal, entry.claim.key)
+        if key is not None and key in keys:
+            _fail(entry, KeyTaken())
+            continue
+        if key is not None:
+            keys.add(key)
+        left.append(entry)
+    return left
 
 
 def _without_refused(batch: Sequence[Entry], answer: dict[str, Any]) -> list[Entry]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -17,13 +18,18 @@ from agenthifive.words import AuditAction, AuditDecision, PrincipalType
 
 METADATA_BYTES_MAX: Final = 16 * 1024
 NO_CHECKPOINT: Final = "0" * 64
-_STRING_MAX: Final = 512
+_INTEGER_MAX: Final = 2**53 - 1
+_DEPTH_MAX: Final = 16
+# how long a string and a list may be, tried in this order until the row is small enough
+_CUTS: Final = ((512, 20), (64, 8), (16, 1))
 _ROW_PREFIX: Final = b"agenthifive-audit-row-v1\n"
 _LINK_PREFIX: Final = b"agenthifive-audit-link-v1\n"
 _CHAIN_PREFIX: Final = b"agenthifive-audit-chain-v1\n"
 _USER_AGENT_MAX: Final = 256
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _UNWRITABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+_UNENCODABLE: Final = (msgspec.EncodeError, TypeError, ValueError, OverflowError, RecursionError)
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -57,7 +63,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] = {}
 
 
-class _Content(msgspec.Struct, frozen=True, rename="camel"):
+class Content(msgspec.Struct, frozen=True, rename="camel"):
     """C of the contract: exactly these 21 members, in the order of their wire names."""
 
     action: str
@@ -126,9 +132,9 @@ def link_hash(previous: bytes, content: bytes) -> bytes:
     return sha256(_LINK_PREFIX + previous + sha256(_ROW_PREFIX + content).digest()).digest()
 
 
-def canonical(members: Mapping[str, Any]) -> bytes:
-    """RFC 8785 of an object whose numbers are integers; used when rows are read back."""
-    return _encode(members)
+def canonical(content: Content) -> bytes:
+    """C of a row that was read back: RFC 8785, whose numbers are integers here."""
+    return _encode(content)
 
 
 def visible(text: str | None, limit: int = _USER_AGENT_MAX) -> str | None:
@@ -137,17 +143,24 @@ def visible(text: str | None, limit: int = _USER_AGENT_MAX) -> str | None:
 
 
 def _content(event: Event, chain_id: str, seq: int) -> bytes:
+    """The canonical bytes of any event: what cannot be stored is replaced or cut, never refused."""
     try:
-        content = _encode(_row(event, event.metadata, chain_id, seq))
+        content = _encode(_row(event, chain_id, seq))
         if len(content) <= METADATA_BYTES_MAX and b"\\u0000" not in content:
             return content
-    except (UnicodeEncodeError, msgspec.EncodeError, TypeError):
+    except _UNENCODABLE:
         pass
-    return _encode(_row(event, _writable(event.metadata), chain_id, seq))
+    event = _with_writable_texts(event)
+    for string_max, list_max in _CUTS:
+        metadata = _writable(event.metadata, string_max, list_max)
+        content = _encode(_row(msgspec.structs.replace(event, metadata=metadata), chain_id, seq))
+        if len(content) <= METADATA_BYTES_MAX:
+            break
+    return content
 
 
-def _row(event: Event, metadata: Mapping[str, Any], chain_id: str, seq: int) -> _Content:
-    return _Content(
+def _row(event: Event, chain_id: str, seq: int) -> Content:
+    return Content(
         event.action,
         event.actor,
         event.agent_id,
@@ -159,7 +172,7 @@ def _row(event: Event, metadata: Mapping[str, Any], chain_id: str, seq: int) -> 
         event.decision,
         event.intent_id,
         event.ip,
-        metadata,
+        event.metadata,
         event.policy_id,
         event.principal_id,
         event.principal_type,
@@ -172,25 +185,40 @@ def _row(event: Event, metadata: Mapping[str, Any], chain_id: str, seq: int) -> 
     )
 
 
-def _writable(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The metadata with unwritable characters replaced and long strings and lists cut, marked `_cut`."""
+def _with_writable_texts(event: Event) -> Event:
+    texts = {name: getattr(event, name) for name in event.__struct_fields__}
+    bad = {
+        name: _UNWRITABLE.sub("\ufffd", text)
+        for name, text in texts.items()
+        if isinstance(text, str) and _UNWRITABLE.search(text)
+    }
+    return msgspec.structs.replace(event, **bad)
+
+
+def _writable(metadata: Mapping[str, Any], string_max: int, list_max: int) -> Mapping[str, Any]:
+    """The metadata with unwritable values replaced and long strings and lists cut, marked `_cut`."""
     cut = False
 
-    def clean(value: Any) -> Any:
+    def clean(value: Any, depth: int) -> Any:
         nonlocal cut
-        if isinstance(value, str):
-            cut = cut or len(value) > _STRING_MAX
-            return _UNWRITABLE.sub("\ufffd", value[:_STRING_MAX])
-        if isinstance(value, Mapping):
-            return {str(clean(str(name))): clean(item) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            cut = cut or len(value) > 20
-            return [clean(item) for item in value[:20]]
+        if value is None or isinstance(value, bool):
+            return value
         if isinstance(value, float):
-            return int(value)
-        return value
+            value = int(value) if isfinite(value) else 0
+        if isinstance(value, int):
+            return value if -_INTEGER_MAX <= value <= _INTEGER_MAX else f"{value:#x}"[:string_max]
+        if isinstance(value, str):
+            cut = cut or len(value) > string_max
+            return _UNWRITABLE.sub("\ufffd", value[:string_max])
+        if depth > _DEPTH_MAX or not isinstance(value, Mapping | list | tuple):
+            cut = True
+            return None
+        if isinstance(value, Mapping):
+            return {clean(str(name), depth): clean(item, depth + 1) for name, item in value.items()}
+        cut = cut or len(value) > list_max
+        return [clean(item, depth + 1) for item in value[:list_max]]
 
-    cleaned = clean(metadata)
+    cleaned = clean(metadata, 0)
     return {**cleaned, "_cut": True} if cut else cleaned
 
 

@@ -84,6 +84,7 @@ class Writer:
                 await asyncio.gather(*self._tasks)
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in self._lanes:
             await lane.close()
 
@@ -164,9 +165,14 @@ class Writer:
             await lane.write(batch, self._options.deadline_s)
         except NotWritten:
             self._give_back(batch)
+            self._undo_given_up(batch)
             if not self._closing:
                 await asyncio.sleep(_RETRY_S)
-            return
+        else:
+            self._undo_given_up(batch)
+
+    def _undo_given_up(self, batch: list[Entry]) -> None:
+        """Intents that became durable although their callers were refused get their outcome."""
         for entry in batch:
             if entry.is_written and entry.kind is Kind.INTENT and (entry.has_given_up or entry.future.cancelled()):
                 with contextlib.suppress(AuditUnavailable):

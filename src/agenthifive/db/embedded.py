@@ -54,6 +54,7 @@ class Cluster:
     socket: Path
     pid: int
     passwords: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = None
 
     def dsn(self, role: str) -> str:
         """The libpq DSN of `owner`, `app` or `admin`."""
@@ -79,11 +80,19 @@ def start(home: Path, passwords: Mapping[str, str], say: Callable[[str], None]) 
     running = _running_pid(data)
     if running is None:
         say("Starting PostgreSQL")
-        running = _spawn(binaries, data, socket, user)
-    cluster = Cluster(data, socket, running, passwords)
+        process = _spawn(binaries, data, socket, user)
+        cluster = Cluster(data, socket, process.pid, passwords, process)
+    else:
+        cluster = Cluster(data, socket, running, passwords)
     _wait_until_ready(cluster)
     _ensure_database(cluster)
     return cluster
+
+
+def is_running(home: Path) -> bool:
+    """Whether the cluster of this home has a server, ours or one left by an earlier process."""
+    data = home / "pg"
+    return data.exists() and _running_pid(data.resolve()) is not None
 
 
 def apply_roles(cluster: Cluster) -> None:
@@ -110,9 +119,11 @@ def stop(cluster: Cluster) -> None:
         return
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(cluster.pid, os.WNOHANG)
+        if cluster.process is not None:
+            cluster.process.poll()
         if _running_pid(cluster.data) is None:
+            if cluster.process is not None:
+                cluster.process.wait()
             return
         time.sleep(0.02)
     os.kill(cluster.pid, signal.SIGQUIT)
@@ -245,16 +256,15 @@ def _password_file(password: str, data: Path, user: pwd.struct_passwd | None) ->
         path.unlink()
 
 
-def _spawn(binaries: Path, data: Path, socket: Path, user: pwd.struct_passwd | None) -> int:
+def _spawn(binaries: Path, data: Path, socket: Path, user: pwd.struct_passwd | None) -> subprocess.Popen[bytes]:
     log_path = data / "server.log"
     with log_path.open("ab") as log:
         if user is not None:
             os.chown(log_path, user.pw_uid, user.pw_gid)
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [binaries / "postgres", "-D", data, "-k", socket],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/", **_identity(user),
         )  # fmt: skip
-    return process.pid
 
 
 def _identity(user: pwd.struct_passwd | None) -> dict[str, Any]:

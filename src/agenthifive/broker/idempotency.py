@@ -1,0 +1,107 @@
+"""Idempotency keys: the same call, sent twice, acts once and is answered alike.
+
+A key is claimed in the commit of its intent and settled with the outcome. Source: contract/broker.md section 15.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from agenthifive.broker.model import Call, Grant, Reply
+from agenthifive.db.database import Database
+from agenthifive.errors import AppError
+from agenthifive.vault.envelope import EnvelopeError
+from agenthifive.vault.keyring import Keyring
+
+FIND: Final = """
+    SELECT fingerprint, state, audit_id::text, reply, workspace_id::text FROM t_idempotency_keys
+     WHERE principal = %(principal)s AND key = %(key)s AND expires_at > now()
+"""
+STORE: Final = """
+    UPDATE t_idempotency_keys SET state = %(state)s, reply = %(reply)s, reply_kid = %(kid)s
+     WHERE audit_id = %(audit_id)s
+"""
+FREE: Final = "DELETE FROM t_idempotency_keys WHERE audit_id = %(audit_id)s"
+REPLY_BYTES_MAX: Final = 1024 * 1024
+_PLACE: Final = ("t_idempotency_keys", "reply")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A reply that was given before, and the row of the call that earned it."""
+
+    audit_id: str
+    reply: Reply
+
+
+class Idempotency:
+    """Looks keys up and settles them."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def find(self, call: Call, fingerprint: str) -> Stored | None:
+        """The stored reply of the same call, None when the key is free.
+
+        Raises: AppError (idempotency_*), psycopg.Error.
+        """
+        async with self._database.transaction(read_only=True) as connection:
+            cursor = await connection.execute(FIND, {"principal": call.principal.id, "key": call.idempotency_key})
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        known, state, audit_id, reply, workspace_id = row
+        if known != fingerprint:
+            raise AppError(
+                "idempotency_key_reused", "This Idempotency-Key was used for another request. Use a new key."
+            )
+        if state == "running":
+            raise self.in_progress()
+        if state == "unknown":
+            raise AppError("idempotency_outcome_unknown", "The first call may have acted and its answer is not known. "
+                           "Look at the provider before you try again with a new key.", extra={"auditId": audit_id})  # fmt: skip
+        if state == "not_stored" or reply is None:
+            raise AppError("idempotency_reply_not_stored", "The first call succeeded but its reply was not kept.",
+                           extra={"auditId": audit_id})  # fmt: skip
+        return Stored(audit_id, self._open(reply, audit_id, workspace_id))
+
+    async def settle(self, grant: Grant, audit_id: str, body: bytes | None, *, outcome: str | None) -> None:
+        """Write down how a claimed call ended.
+
+        Shapes:
+            body: the reply's body when it may be kept. outcome: None, or `not_sent` / `unknown` of a failure.
+        """
+        async with self._database.transaction() as connection:
+            if outcome == "not_sent":
+                await connection.execute(FREE, {"audit_id": audit_id})
+                return
+            values: dict[str, Any] = {"audit_id": audit_id, "state": "not_stored", "reply": None, "kid": None}
+            if outcome is not None:
+                values["state"] = "unknown"
+            elif body is not None and len(body) <= REPLY_BYTES_MAX:
+                sealed = self._keyring.seal(body, *_PLACE, audit_id, grant.workspace_id)
+                values |= {"state": "stored", "reply": sealed.text, "kid": sealed.kid}
+            await connection.execute(STORE, values)
+
+    def in_progress(self) -> AppError:
+        """The refusal while the first call runs."""
+        return AppError(
+            "idempotency_in_progress", "A call with this Idempotency-Key is still running. Try again.", retry_after_s=1
+        )
+
+    def _open(self, reply: str, audit_id: str, workspace_id: str) -> Reply:
+        try:
+            body = self._keyring.open(reply, *_PLACE, audit_id, workspace_id).reveal()
+            msgspec.json.decode(body)
+        except (EnvelopeError, msgspec.DecodeError):
+            raise AppError("idempotency_reply_not_stored", "The first call succeeded but its reply cannot be read.",
+                           extra={"auditId": audit_id}) from None  # fmt: skip
+        headers = [
+            ("content-type", "application/json"),
+            ("cache-control", "no-store"),
+            ("x-agenthifive-audit-id", audit_id),
+            ("x-agenthifive-idempotent-replay", "true"),
+        ]
+        return Reply(200, headers, body)

@@ -1,0 +1,227 @@
+"""Replies as bytes: the envelope of `execute`, and the provider's own reply passed on by the LLM proxy.
+
+    body -> field rules (parsed JSON only) -> secret scrub -> envelope | as it is
+
+Source: contract/broker.md sections 2, 10 and 14.3.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from agenthifive import strict_json
+from agenthifive.broker.content import Kind, decode_text
+from agenthifive.broker.downloads import attachment_payload, binary_summary
+from agenthifive.broker.headers import envelope_headers, file_name_in, llm_reply_headers, raw_reply_headers
+from agenthifive.broker.model import Reply
+from agenthifive.broker.scrub import SecretScrubber
+from agenthifive.errors import AppError
+from agenthifive.policy.model import Allow
+from agenthifive.policy.replies import NotFilterable, filter_json, filter_text
+from agenthifive.policy.rules import ReplyRule
+
+if TYPE_CHECKING:
+    from agenthifive.broker.delivery import Sent
+
+_NO_BODY: Final = frozenset({204, 205, 304})
+_JSON: Final = "application/json"
+_validate = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+Pairs = list[tuple[str, str]]
+
+
+class Arrived:
+    """A provider's head, with the few headers that decide."""
+
+    __slots__ = ("content_type", "declared_bytes", "disposition", "encoding", "headers", "status")
+
+    def __init__(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        self.status = status
+        self.headers = headers
+        self.content_type: str | None = None
+        self.encoding: str | None = None
+        self.disposition: str | None = None
+        self.declared_bytes: int | None = None
+        for name, value in headers:
+            if name == "content-type":
+                self.content_type = value
+            elif name == "content-length":
+                self.declared_bytes = int(value)
+            elif name == "content-encoding" and value.strip().lower() != "identity":
+                self.encoding = value
+            elif name == "content-disposition":
+                self.disposition = value
+
+    @property
+    def may_have_body(self) -> bool:
+        """Whether the status allows a body and the head does not deny one."""
+        return self.status not in _NO_BODY and self.declared_bytes != 0
+
+
+def envelope(
+    sent: "Sent", arrived: Arrived, kind: Kind, body: bytes, rules: Sequence[ReplyRule], scrubber: SecretScrubber
+) -> Reply:
+    """The 200 answer of `execute`. Raises: AppError (response_not_filterable)."""
+    if not body:
+        shown = b"null"
+    elif kind is Kind.JSON:
+        shown = _json_body(body, arrived, rules, scrubber)
+    else:
+        shown = _encode(scrubber.scrub_text(_text(body, arrived, kind, rules)))
+    return _wrap(sent, arrived, shown, scrubber)
+
+
+def summary_of_binary(sent: "Sent", arrived: Arrived, scrubber: SecretScrubber) -> Reply:
+    """The envelope for a file that was not asked for as a download; its bytes are not read."""
+    place = {"url": sent.judged.target.url}
+    if sent.grant.service.file.singleton:
+        place["service"] = sent.grant.service.id
+    else:
+        place["connectionId"] = sent.grant.connection_id
+    summary = binary_summary(arrived.content_type, arrived.declared_bytes, arrived.disposition, place)
+    return _wrap(sent, arrived, scrubber.scrub_bytes(_encode(summary)), scrubber)
+
+
+def passed_on(
+    sent: "Sent", arrived: Arrived, kind: Kind, body: bytes, rules: Sequence[ReplyRule], scrubber: SecretScrubber
+) -> Reply:
+    """The provider's reply without an envelope: the LLM proxy, and raw replies that had to be read whole.
+
+    Raises: AppError (response_not_filterable, upstream_invalid).
+    """
+    if sent.call.download and kind is Kind.JSON:
+        attachment = attachment_payload(_parsed(body, rules))
+        if attachment is not None:
+            return _attached(
+                sent, arrived, attachment.data, attachment.content_type, attachment.filename, rules, scrubber
+            )
+    if kind is Kind.JSON:
+        shown = _json_body(body, arrived, rules, scrubber) if body else b""
+    elif kind is Kind.BINARY and not rules:
+        shown = _checked_binary(body, scrubber)
+    elif rules:
+        shown = scrubber.scrub_text(_text(body, arrived, kind, rules)).encode("utf-8")
+    else:
+        shown = scrubber.scrub_bytes(body)
+    if sent.call.via == "llm_proxy":
+        return Reply(arrived.status, llm_headers(sent, arrived, scrubber), shown)
+    headers = raw_reply_headers(
+        content_type=arrived.content_type,
+        file_name=file_name_in(arrived.disposition) if arrived.disposition else None,
+        content_length=len(shown),
+        provider_status=arrived.status,
+        audit_id=sent.audit_id,
+        is_stream=False,
+    )
+    return Reply(200, headers, shown)
+
+
+def llm_headers(sent: "Sent", arrived: Arrived, scrubber: SecretScrubber) -> Pairs:
+    """The vendor headers an LLM client may see, and ours."""
+    return llm_reply_headers(
+        scrubber.scrub_headers(list(arrived.headers)),
+        audit_id=sent.audit_id,
+        request_id=sent.call.context.request_id,
+    )
+
+
+def _attached(
+    sent: "Sent",
+    arrived: Arrived,
+    data: bytes,
+    content_type: str,
+    file_name: str | None,
+    rules: Sequence[ReplyRule],
+    scrubber: SecretScrubber,
+) -> Reply:
+    """A file that travelled inside JSON, as the file it is."""
+    if rules:
+        raise _unfilterable("binary")
+    headers = raw_reply_headers(
+        content_type=content_type,
+        file_name=file_name,
+        content_length=len(data),
+        provider_status=arrived.status,
+        audit_id=sent.audit_id,
+        is_stream=False,
+    )
+    return Reply(200, headers, _checked_binary(data, scrubber))
+
+
+def _json_body(body: bytes, arrived: Arrived, rules: Sequence[ReplyRule], scrubber: SecretScrubber) -> bytes:
+    """The JSON value as text that stands in an answer of ours; what is not JSON becomes a string."""
+    if rules:
+        try:
+            return _encode(scrubber.scrub_json(filter_json(_parsed(body, rules), rules)))
+        except NotFilterable as error:
+            raise _unfilterable(error.detail) from None
+    body = scrubber.scrub_bytes(body)
+    try:
+        _validate(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _encode(scrubber.scrub_text(decode_text(body, arrived.content_type)))
+    return body
+
+
+def _text(body: bytes, arrived: Arrived, kind: Kind, rules: Sequence[ReplyRule]) -> str:
+    """A textual reply as the rules leave it."""
+    if rules and kind is Kind.BINARY:
+        raise _unfilterable("binary")
+    text = decode_text(body, arrived.content_type)
+    try:
+        return filter_text(text, rules) if rules else text
+    except NotFilterable as error:
+        raise _unfilterable(error.detail) from None
+
+
+def _parsed(body: bytes, rules: Sequence[ReplyRule]) -> Any:
+    try:
+        return strict_json.loads(body)
+    except strict_json.InvalidJson:
+        if rules:
+            raise _unfilterable("unparsable") from None
+        return None
+
+
+def _checked_binary(data: bytes, scrubber: SecretScrubber) -> bytes:
+    if scrubber.contains(data):
+        raise AppError(
+            "upstream_invalid", "The reply repeats the credential and was withheld.", detail="credential_echo"
+        )
+    return data
+
+
+def _wrap(sent: "Sent", arrived: Arrived, body: bytes, scrubber: SecretScrubber) -> Reply:
+    """The envelope around a body that is JSON text already."""
+    headers = scrubber.scrub_headers(list(envelope_headers(arrived.headers).items()))
+    text = b'{"model":"B","status":%d,"headers":%b,"body":%b,"auditId":"%b"%b}' % (
+        arrived.status,
+        _encode(dict(headers)),
+        body,
+        sent.audit_id.encode("ascii"),
+        _redactions(sent),
+    )
+    return Reply(
+        200,
+        [("content-type", _JSON), ("cache-control", "no-store"), ("x-agenthifive-audit-id", sent.audit_id)],
+        text,
+    )
+
+
+def _redactions(sent: "Sent") -> bytes:
+    decision = sent.judged.decision
+    if not isinstance(decision, Allow) or not decision.redactions:
+        return b""
+    found = [{"type": item.type, "field": item.field, "count": item.count} for item in decision.redactions]
+    members = {"piiRedacted": True, "redactions": found, "hint": "Parts of the request were masked by the policy."}
+    return b"," + _encode(members)[1:-1]
+
+
+def _unfilterable(detail: str) -> AppError:
+    return AppError(
+        "response_not_filterable",
+        "Response rules of the policy apply to this reply and it cannot be filtered in this form. "
+        "Ask the owner to change the policy or the provider for JSON.",
+        detail=detail,
+    )

@@ -1,0 +1,174 @@
+"""Raw replies: streams and downloads, decoded and scrubbed piece by piece, with back-pressure all the way.
+
+    wire.read -> decompress -> scrub -> client        an early end shows as an error in the stream's own form
+
+The outcome row is written when the stream has ended, however it ended. Source: contract/broker.md sections 10.3,
+10.4 and 11.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+from agenthifive.broker.content import Kind
+from agenthifive.broker.decompress import BadEncoding, Decompressor, TooLarge
+from agenthifive.broker.dialects import dialect_of
+from agenthifive.broker.egress import Egress, EgressError, Outbound, as_egress
+from agenthifive.broker.headers import file_name_in, raw_reply_headers
+from agenthifive.broker.live import LiveStreams, Running
+from agenthifive.broker.model import Reply
+from agenthifive.broker.replies import Arrived, llm_headers
+from agenthifive.broker.scrub import SecretScrubber
+from agenthifive.broker.streams import ends_at_border, stream_error
+from agenthifive.broker.wire import Wire, WireError
+from agenthifive.words import AuditDecision, Outcome
+
+if TYPE_CHECKING:
+    from agenthifive.broker.delivery import Delivery, Sent
+
+_IDLE_S: Final = 120.0
+_DOWNLOAD_TOTAL_S: Final = 1800.0
+_STREAM_TOTAL_S: Final = 3600.0
+
+
+class CutOff(Exception):
+    """A stream ended before the provider ended it; the code says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Streaming:
+    """Begins raw replies and keeps the list of those that run."""
+
+    def __init__(self, egress: Egress, live: LiveStreams) -> None:
+        self._egress = egress
+        self._live = live
+
+    def begin(
+        self,
+        delivery: "Delivery",
+        sent: "Sent",
+        outbound: Outbound,
+        wire: Wire,
+        scrubber: SecretScrubber,
+        arrived: Arrived,
+        kind: Kind | None,
+        limit_bytes: int,
+    ) -> Reply:
+        """The head of a raw reply; its chunks follow as they come."""
+        if sent.call.via == "llm_proxy":
+            headers = llm_headers(sent, arrived, scrubber)
+            headers.append(("x-accel-buffering", "no"))
+        else:
+            headers = raw_reply_headers(
+                content_type=arrived.content_type,
+                file_name=file_name_in(arrived.disposition) if arrived.disposition else None,
+                content_length=None,
+                provider_status=arrived.status,
+                audit_id=sent.audit_id,
+                is_stream=not sent.call.download,
+            )
+        decoder = Decompressor(arrived.encoding, limit_bytes=limit_bytes)
+        chunks = self._run(delivery, sent, outbound, wire, scrubber, decoder, kind)
+        return Reply(arrived.status if sent.call.via == "llm_proxy" else 200, headers, None, chunks)
+
+    async def _run(
+        self,
+        delivery: "Delivery",
+        sent: "Sent",
+        outbound: Outbound,
+        wire: Wire,
+        scrubber: SecretScrubber,
+        decoder: Decompressor,
+        kind: Kind | None,
+    ) -> AsyncIterator[bytes]:
+        running = self._live.add(sent, wire.close)
+        error: EgressError | CutOff | None = None
+        is_whole = False
+        tail = b""
+        try:
+            async for piece in self._pieces(sent, wire, scrubber, decoder, kind, running):
+                sent.size_bytes += len(piece)
+                tail = piece[-4:]
+                yield piece
+            is_whole = True
+        except (EgressError, CutOff) as failure:
+            error = failure
+        finally:
+            self._live.remove(running)
+            if is_whole:
+                self._egress.release(outbound, wire)
+            else:
+                wire.close()
+                sent.is_client_gone = error is None  # closed or cancelled from the client's side
+            await _conclude(delivery, sent, error)
+        if error is not None:
+            last = _last_words(sent, kind, error.code, tail)
+            if last:
+                yield last
+            raise CutOff(error.code)
+
+    async def _pieces(
+        self,
+        sent: "Sent",
+        wire: Wire,
+        scrubber: SecretScrubber,
+        decoder: Decompressor,
+        kind: Kind | None,
+        running: Running,
+    ) -> AsyncIterator[bytes]:
+        """What the client gets. Raises: EgressError, CutOff."""
+        loop = asyncio.get_running_loop()
+        deadline = sent.started_s + (_DOWNLOAD_TOTAL_S if sent.call.download else _STREAM_TOTAL_S)
+        is_binary = kind is Kind.BINARY
+        stream = scrubber.stream()
+        try:
+            while chunk := await wire.read(_IDLE_S):
+                if loop.time() > deadline:
+                    raise WireError("timeout", "total")
+                for content in decoder.feed(chunk):
+                    clean = stream.feed(content)
+                    if is_binary and stream.found:
+                        raise EgressError("upstream_invalid", "credential_echo", was_sent=True)
+                    if clean:
+                        yield clean
+            decoder.finish()
+        except WireError as failure:
+            raise CutOff(running.cut_by) if running.cut_by else as_egress(failure) from None
+        except TooLarge:
+            raise EgressError("response_too_large", "", was_sent=True) from None
+        except BadEncoding:
+            raise EgressError("upstream_invalid", "encoding", was_sent=True) from None
+        if running.cut_by:
+            raise CutOff(running.cut_by)
+        rest = stream.finish()
+        if is_binary and stream.found:
+            raise EgressError("upstream_invalid", "credential_echo", was_sent=True)
+        if rest:
+            yield rest
+
+
+def _last_words(sent: "Sent", kind: Kind | None, code: str, tail: bytes) -> bytes:
+    """How the end is told in the stream's own form, so that a cut never looks like an end."""
+    if kind not in (Kind.EVENT_STREAM, Kind.LINE_STREAM):
+        return b""
+    dialect = (
+        dialect_of(sent.grant.service, sent.grant.params, sent.judged.target.path)
+        if sent.call.via == "llm_proxy"
+        else None
+    )
+    message = "The stream ended early; what was received is not complete."
+    return stream_error(kind, dialect, code, message, is_at_border=ends_at_border(kind, tail))
+
+
+async def _conclude(delivery: "Delivery", sent: "Sent", error: EgressError | CutOff | None) -> None:
+    metadata = sent.outcome_metadata()
+    decision = AuditDecision.ALLOWED
+    if error is not None:
+        decision = AuditDecision.ERROR
+        metadata |= {"errorCode": error.code, "outcome": str(Outcome.UNKNOWN)}
+    await asyncio.shield(delivery.conclude(sent, decision, metadata))
+    if sent.call.idempotency_key is not None:
+        await delivery.settle_raw(sent, has_failed=error is not None)
