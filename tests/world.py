@@ -114,10 +114,10 @@ class World:
             return await cursor.fetchall() if cursor.description else []
 
     async def settle(self) -> None:
-        """Wait until every replica has heard of what was changed."""
+        """Wait until every replica has heard of what was changed (between tests the event loop stands still)."""
         [(total,)] = await self.execute("SELECT coalesce(sum(n), 0)::bigint FROM t_changes")
         for replica in self.replicas:
-            while replica.changes._sum < total:
+            while replica.changes._sum < total or not replica.changes.is_fresh:
                 await asyncio.sleep(0.005)
 
     async def add_workspace(self) -> None:

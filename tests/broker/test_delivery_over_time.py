@@ -464,7 +464,7 @@ class TestLlmProxy:
         answer = await world.client.post(
             self.url(world, "responses"), content=b"{}", headers={"authorization": f"Bearer {bot.token}"}
         )
-        assert (answer.status_code, answer.json()) == (400, {"error": {"message": "bad"}})
+        assert (answer.status_code, answer.json()) == (400, {"error": {"message": "bad"}}), answer.text
         assert "x-agenthifive-error" not in answer.headers
 
     async def test_streams_pass_event_by_event(self, world: World, bot: Bot) -> None:

@@ -3,6 +3,7 @@
 Source: contract/operations.md section 3.1 (timeouts, durability).
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -49,9 +50,9 @@ class Database:
             max_size=options.pool_max,
             timeout=options.pool_timeout_ms / 1000,
             configure=self._configure,
-            check=AsyncConnectionPool.check_connection if not options.prepared_statements else None,
             open=False,
         )
+        self._check: asyncio.Task[None] | None = None
 
     async def open(self, timeout_s: float = 30.0) -> None:
         """Connect the pool's first connections. Raises: PoolTimeout."""
@@ -65,7 +66,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def transaction(self, *, read_only: bool = False) -> AsyncIterator[Connection]:
         """A pooled connection in one transaction: committed at the end of the block, rolled back when it raises."""
-        async with self._pool.connection() as connection:
+        async with self._checked(), self._pool.connection() as connection:
             if read_only:
                 await connection.execute("SET TRANSACTION READ ONLY")
             yield connection
@@ -73,7 +74,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A pooled connection whose transaction the caller ends; what is left open is rolled back."""
-        async with self._pool.connection() as connection:
+        async with self._checked(), self._pool.connection() as connection:
             try:
                 yield connection
             finally:
@@ -89,6 +90,16 @@ class Database:
     def stats(self) -> dict[str, int]:
         """Figures of the pool, for metrics."""
         return self._pool.get_stats()
+
+    @contextlib.asynccontextmanager
+    async def _checked(self) -> AsyncIterator[None]:
+        """When one connection turns out to be dead, the others are looked at too: after a fail-over all of them are."""
+        try:
+            yield
+        except psycopg.OperationalError:
+            if self._check is None or self._check.done():
+                self._check = asyncio.create_task(self._pool.check())
+            raise
 
     def _arguments(self) -> dict[str, Any]:
         return {
