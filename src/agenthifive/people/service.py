@@ -1,0 +1,95 @@
+"""The people room as the composition root builds it and everybody else finds it (`app.state.people`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agenthifive.audit.flood import FloodGate
+from agenthifive.db.database import Connection, Database
+from agenthifive.db.unit import Unit
+from agenthifive.errors import AppError
+from agenthifive.operations.jobs import Job
+from agenthifive.operations.ratelimit import RateLimiter
+from agenthifive.people import store
+from agenthifive.people.accounts import Accounts
+from agenthifive.people.jobs import SWEEP_PERIOD_S, sweep_ended
+from agenthifive.people.model import Membership, User
+from agenthifive.people.passwords import Passwords
+from agenthifive.people.sessions import SessionKeys, Sessions
+from agenthifive.people.setup import SetUp
+from agenthifive.people.sign_in import SignIn
+from agenthifive.people.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleOptions:
+    """What the settings say about people.
+
+    Shapes:
+        secret: of BETTER_AUTH_SECRET. web_url: the public origin. release: version, gitSha, revision.
+    """
+
+    secret: bytes
+    web_url: str
+    release: Mapping[str, str]
+    session_idle_hours: float = 12.0
+    session_max_days: int = 7
+    password_min_length: int = 12
+    sign_in_lock_after: int = 5
+
+    def __repr__(self) -> str:
+        return f"PeopleOptions({self.web_url!r})"
+
+
+class People:
+    """Everything about people; its parts are named after what they do. Close it last."""
+
+    def __init__(self, database: Database, limiter: RateLimiter, flood: FloodGate, options: PeopleOptions) -> None:
+        self.database = database
+        self.limiter = limiter
+        self.web_url = options.web_url
+        self.passwords = Passwords(options.password_min_length)
+        self.sessions = Sessions(
+            database,
+            SessionKeys(options.secret),
+            idle_s=options.session_idle_hours * 3600,
+            max_s=options.session_max_days * 86_400,
+            is_https=options.web_url.startswith("https://"),
+        )
+        self.tokens = Tokens(database)
+        self.accounts = Accounts(self.passwords)
+        self.sign_in = SignIn(self.passwords, self.sessions, flood, options.sign_in_lock_after)
+        self.setup = SetUp(options.web_url, self.passwords, self.sessions, self.tokens, options.release)
+        self.cookie_name = self.sessions.cookie_name
+        self.caller_by_session = self.sessions.caller_by_session
+        self.caller_by_pat = self.tokens.caller_by_pat
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """The timers of this room."""
+
+        async def sweep(unit: Unit) -> None:
+            await sweep_ended(await unit.begin(), self.sessions.idle_s)
+
+        return [Job("people_sweep_ended", SWEEP_PERIOD_S, sweep)]
+
+    def close(self) -> None:
+        """End the threads that work on passwords."""
+        self.passwords.close()
+
+    async def find_user(self, connection: Connection, user_id: str) -> User:
+        """The account of a caller. Raises: AppError (401) when it is gone."""
+        user = await store.find_user(connection, user_id)
+        if user is None:
+            raise AppError("invalid_token", "This account no longer exists. Sign in with another one.")
+        return user
+
+    async def list_workspaces(self, connection: Connection, user_id: str) -> list[Membership]:
+        """The workspaces somebody belongs to, the one joined first at the head."""
+        return await store.list_memberships(connection, user_id)
+
+    async def find_workspace(self, connection: Connection, user_id: str, workspace_id: str) -> Membership:
+        """A workspace as one of its members sees it. Raises: AppError (403) when they are no member any more."""
+        membership = await store.find_membership(connection, user_id, workspace_id)
+        if membership is None:
+            raise AppError("not_a_member", "You are no member of this workspace any more. Pick another workspace.")
+        return membership

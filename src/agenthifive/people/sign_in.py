@@ -1,0 +1,130 @@
+"""Signing in with e-mail and password, and proving again that one is there.
+
+    count the try -> compare the password (always the same work) -> wrong: record, refuse
+                                                                 -> right: forget the tries, open a session
+
+A try is counted before the password is looked at and forgotten when it was right: a hundred tries at once are a
+hundred tries. No database connection is held while a password is compared.
+Source: contract/http.md sections 14.1 and 16 (sign_in_account).
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from agenthifive.audit.flood import FloodGate
+from agenthifive.db.unit import Unit
+from agenthifive.edge.context import limit_key
+from agenthifive.errors import AppError
+from agenthifive.people import store
+from agenthifive.people.accounts import sign_as
+from agenthifive.people.model import PasswordAccount, User, read_email
+from agenthifive.people.passwords import Passwords
+from agenthifive.people.sessions import Sessions
+from agenthifive.vault.hashing import sha256_hex
+from agenthifive.words import AuditAction, AuditDecision
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Somebody who just signed in, and the value of their session cookie."""
+
+    user: User
+    cookie: str
+
+    def __repr__(self) -> str:
+        return f"SignedIn({self.user.id})"
+
+
+class SignIn:
+    """Compares passwords, counts failures, opens sessions."""
+
+    def __init__(self, passwords: Passwords, sessions: Sessions, flood: FloodGate, lock_after: int) -> None:
+        self._passwords = passwords
+        self._sessions = sessions
+        self._flood = flood
+        self._lock_after = lock_after
+
+    async def sign_in(self, unit: Unit, email: str, password: str) -> SignedIn:
+        """Open a session for the account of an e-mail address.
+
+        Raises: AppError (401 INVALID_EMAIL_OR_PASSWORD, 403 ACCOUNT_DISABLED, 429 TOO_MANY_ATTEMPTS, 503).
+        """
+        address = read_email(email)
+        email_hash = sha256_hex(email.strip().casefold() if address is None else address.key)
+        connection = await unit.begin()
+        locked_s = await store.count_try(connection, email_hash, self._lock_after)
+        account = await store.find_password_by_email(connection, address)
+        await unit.finish()
+        if locked_s:
+            await self._note_failure(unit, "locked", email_hash, account)
+            raise _too_many(locked_s)
+        stored = None if account is None else account.password_hash
+        is_right = await self._passwords.is_right(stored, password)
+        if account is None or stored is None or not is_right:
+            reason = "unknown_email" if account is None else "wrong_password"
+            await self._note_failure(unit, reason, email_hash, account)
+            raise AppError("INVALID_EMAIL_OR_PASSWORD", "The e-mail address or the password is wrong. Try again.")
+        if account.is_disabled:
+            await self._note_failure(unit, "account_disabled", email_hash, account)
+            raise AppError("ACCOUNT_DISABLED", "This account is disabled. Ask an administrator of this instance.")
+        return await self._open(unit, account.user_id, stored, email_hash)
+
+    async def _open(self, unit: Unit, user_id: str, password_hash: str, email_hash: str) -> SignedIn:
+        connection = await unit.begin()
+        opened = await self._sessions.open(unit, user_id, password_hash)
+        user = await store.find_user(connection, user_id)
+        if opened is None or user is None:
+            raise AppError("INVALID_EMAIL_OR_PASSWORD", "The account has just changed. Sign in again.")
+        await store.forget_tries(connection, email_hash)
+        sign_as(unit, user.id, opened.workspace_id)
+        unit.record(AuditAction.USER_SIGNED_IN, {"method": "password", "factors": ["password"]})
+        return SignedIn(user, opened.cookie)
+
+    async def reauthenticate(self, unit: Unit, cookie: str, user_id: str, password: str) -> datetime:
+        """Confirm the password of a running session; the instant from which "recent" counts.
+
+        Its tries are counted apart from those at the sign-in, so that a stranger cannot lock a signed-in person out.
+
+        Raises: AppError (401 INVALID_PASSWORD or UNAUTHORIZED, 429 TOO_MANY_ATTEMPTS, 503).
+        """
+        key = sha256_hex(f"reauthenticate|{user_id}")
+        connection = await unit.begin()
+        locked_s = await store.count_try(connection, key, self._lock_after)
+        account = await store.find_password_by_id(connection, user_id)
+        await unit.finish()
+        if locked_s:
+            raise _too_many(locked_s)
+        if not await self._passwords.is_right(None if account is None else account.password_hash, password):
+            unit.record(AuditAction.USER_REAUTHENTICATED, {"method": "password"}, decision=AuditDecision.DENIED)
+            await unit.finish()
+            raise AppError("INVALID_PASSWORD", "The password is wrong. Try again.")
+        connection = await unit.begin()
+        auth_time = await self._sessions.confirm(connection, cookie, user_id)
+        if auth_time is None:
+            raise AppError("UNAUTHORIZED", "This session has ended. Sign in again.")
+        await store.forget_tries(connection, key)
+        unit.record(AuditAction.USER_REAUTHENTICATED, {"method": "password"})
+        return auth_time
+
+    async def _note_failure(self, unit: Unit, reason: str, email_hash: str, account: PasswordAccount | None) -> None:
+        """Record a failed sign-in at instance level, under the flood rule, and commit it."""
+        source = limit_key(unit.signature.ip or "")
+        count = self._flood.admit(source, AuditAction.USER_SIGN_IN_FAILED, time.time())
+        if not count:
+            return
+        metadata: dict[str, str | int] = {"reason": reason, "emailSha256": email_hash}
+        if account is not None:
+            metadata["userId"] = account.user_id
+        if count > 1:
+            metadata["count"] = count
+        unit.record(AuditAction.USER_SIGN_IN_FAILED, metadata, decision=AuditDecision.DENIED)
+        await unit.finish()
+
+
+def _too_many(locked_s: int) -> AppError:
+    return AppError(
+        "TOO_MANY_ATTEMPTS",
+        f"Too many failed attempts for this account. Try again in {locked_s} seconds.",
+        retry_after_s=locked_s,
+    )
