@@ -41,6 +41,7 @@ from agenthifive.edge.gate import Gate
 from agenthifive.edge.listener import BoundedProtocol
 from agenthifive.errors import AppError
 from agenthifive.ids import new_id
+from agenthifive.operations.journal import Journal
 from agenthifive.operations.metrics import Metrics
 from agenthifive.vault.keyring import Keyring
 from fakes import Provider
@@ -264,6 +265,7 @@ class World:
             broker=http, management=_nothing, lifespan=_nothing, proxies=TrustedProxies([]),
             headers=StandardHeaders("http://localhost:4000"), web_origin="http://localhost:4000",
             cors_origins=frozenset(), meter=Metrics("test", "test"),
+            journal=Journal(is_on=False, is_readable=False),
         )  # fmt: skip
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(

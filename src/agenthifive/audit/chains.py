@@ -71,6 +71,11 @@ class AdminChain:
         """The chain being written, for the heartbeat."""
         return None if self._chain is None else self._chain.chain_id
 
+    async def open(self) -> None:
+        """Open the chain now, while no request holds a connection. Raises: psycopg.Error."""
+        async with self._lock:
+            await self._open()
+
     async def commit(self, connection: Connection, events: Sequence[Event]) -> None:
         """Append the events as the last statement of the connection's transaction, and commit it.
 

@@ -53,7 +53,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
         """The members that were given, by their names in the query, for the row of an export."""
         given: dict[str, Any] = msgspec.to_builtins(self)
         if "actions" in given:
-            given["action"] = given.pop("actions")
+            given["action"] = list(given.pop("actions"))
         for name, at in (("dateFrom", self.date_from), ("dateTo", self.date_to)):
             if at is not None:
                 given[name] = wire_time(at)

@@ -14,15 +14,17 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from agenthifive.audit.chains import APPEND, HEAD, Instance, open_new
+from agenthifive.audit.chains import HEAD, Instance, open_new
 from agenthifive.audit.model import Chain, Event
 from agenthifive.db.database import Connection
+from agenthifive.db.direct import Direct
 
 BATCH_MAX: Final = 256
 # what a unique violation means, by the name of its constraint
 _OUTCOME_EXISTS: Final = frozenset({"l_audit_events_intent", "l_audit_events_pkey"})
 _KEY_EXISTS: Final = "t_idempotency_keys_pkey"
-COMMIT: Final = "SELECT broker_commit(%s::json, %s::json, %s::json)"
+_APPEND: Final = b"SELECT audit_append($1::text::json)"
+_COMMIT: Final = b"SELECT broker_commit($1::text::json, $2::text::json, $3::text::json)"
 _READ_BACK_S: Final = 2.0
 
 
@@ -92,16 +94,20 @@ class Lane:
         self._connect = connect
         self._instance = instance
         self._name = name
-        self._connection: Connection | None = None
+        self._connection: Direct | None = None
         self.chain: Chain | None = None
         self.is_up = False
 
     async def connect(self) -> None:
         """Have a connection and a chain. Raises: psycopg.Error, OSError."""
-        if self._connection is None or self._connection.closed:
-            self._connection = await self._connect()
-        if self.chain is None:
-            self.chain = await open_new(self._connection, self._instance, "broker", self._name)
+        if self._connection is None or self._connection.closed or self.chain is None:
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None
+            connection = await self._connect()
+            if self.chain is None:
+                self.chain = await open_new(connection, self._instance, "broker", self._name)
+            self._connection = Direct(connection)
         self.is_up = True
 
     async def close(self) -> None:
@@ -166,14 +172,13 @@ class Lane:
         units, claims = _units(batch), _claims(batch)
         try:
             if units is None and claims is None:
-                await self._connection.execute(APPEND, [rows.decode("utf-8")])
+                await self._connection.call(b"append", _APPEND, [rows])
                 return None, successor
-            cursor = await self._connection.execute(COMMIT, [rows.decode("utf-8"), units, claims])
-            row = await cursor.fetchone()
+            answer = await self._connection.call(b"commit", _COMMIT, [rows, units, claims])
         except (psycopg.OperationalError, OSError, asyncio.CancelledError):
             await self._settle(batch, successor)
             raise
-        return None if row is None else row[0], successor
+        return None if answer is None else msgspec.json.decode(answer), successor
 
     async def _settle(self, batch: Sequence[Entry], successor: Chain) -> None:
         """The commit's result is unknown: read the head back, or give the chain up."""
@@ -185,9 +190,9 @@ class Lane:
         self._connection = None
         try:
             async with asyncio.timeout(_READ_BACK_S):
-                self._connection = await self._connect()
-                cursor = await self._connection.execute(HEAD, [before.chain_id])
-                row = await cursor.fetchone()
+                connection = await self._connect()
+                row = await (await connection.execute(HEAD, [before.chain_id])).fetchone()
+                self._connection = Direct(connection)
         except (psycopg.Error, OSError, TimeoutError):
             return
         if row is not None and row[0] == successor.seq:
@@ -204,7 +209,7 @@ def _succeed(entry: Entry) -> None:
         entry.future.set_result(True)
 
 
-def _units(batch: Sequence[Entry]) -> str | None:
+def _units(batch: Sequence[Entry]) -> bytes | None:
     """The rate units of the batch, one row a pair, in an order that cannot deadlock with another lane."""
     sums: dict[tuple[str, str], list[int]] = {}
     for entry in batch:
@@ -218,10 +223,10 @@ def _units(batch: Sequence[Entry]) -> str | None:
         {"agent": agent, "connection": connection, "units": count, "max": maximum}
         for (agent, connection), (count, maximum) in sorted(sums.items())
     ]
-    return msgspec.json.encode(rows).decode("utf-8")
+    return msgspec.json.encode(rows)
 
 
-def _claims(batch: Sequence[Entry]) -> str | None:
+def _claims(batch: Sequence[Entry]) -> bytes | None:
     rows = [
         {
             "principal": entry.claim.principal,
@@ -235,7 +240,7 @@ def _claims(batch: Sequence[Entry]) -> str | None:
         if entry.claim is not None
     ]
     rows.sort(key=lambda row: (row["principal"], row["key"]))  # two lanes with the same keys must not deadlock
-    return msgspec.json.encode(rows).decode("utf-8") if rows else None
+    return msgspec.json.encode(rows) if rows else None
 
 
 def _without_repeats(batch: Sequence[Entry]) -> list[Entry]:

@@ -116,8 +116,8 @@ class Report:
         figures = f"{self.rows:,} rows in {self.chains:,} chains".replace(",", " ")
         if self.ok:
             return [f"verified {figures}"]
-        shown = f"the first {PROBLEMS_MAX}" if len(lines) == PROBLEMS_MAX else str(len(lines))
-        return [*lines, f"read {figures}; {shown} problems"]
+        shown = f"the first {PROBLEMS_MAX} problems" if len(lines) == PROBLEMS_MAX else f"problems: {len(lines)}"
+        return [*lines, f"read {figures}; {shown}"]
 
 
 class ChainChecker:

@@ -19,6 +19,9 @@ from agenthifive.audit.lane import BATCH_MAX, Entry, Kind, Lane, NotWritten
 from agenthifive.audit.model import Event
 
 OUTCOME_PATIENCE_S: Final = 1.0
+SECOND_LANE_AT: Final = 24
+"""Rows that must wait before a second batch goes out beside the first: few large batches cost less than many small."""
+
 _TICK_S: Final = 0.05
 _RETRY_S: Final = 0.2
 _LANES: Final = 2
@@ -115,7 +118,7 @@ class Writer:
         entry.entered_at = asyncio.get_running_loop().time()
         self._queue.append(entry)
         self._waiting[entry.kind].append(entry)
-        if self._idle:
+        if self._idle and (len(self._idle) == _LANES or len(self._queue) >= SECOND_LANE_AT):
             self._idle.popleft().set()
         if not self._ticking:
             self._ticking = True

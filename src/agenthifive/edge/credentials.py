@@ -57,7 +57,7 @@ def read_credential(headers: Headers, query: bytes, cookie_name: str) -> Credent
     text = bearer(headers)
     if text:
         return classify(text)
-    session = _cookie(headers, cookie_name)
+    session = read_cookie(headers, cookie_name)
     if session is not None:
         return Credential(CredentialKind.SESSION, session)
     if query and any(name in _QUERY_NAMES for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)):
@@ -96,7 +96,8 @@ def invalid_token(kind: CredentialKind | None = None) -> AppError:
     return AppError("invalid_token", f"The credential is unknown, expired or revoked. {advice}")
 
 
-def _cookie(headers: Headers, cookie_name: str) -> str | None:
+def read_cookie(headers: Headers, cookie_name: str) -> str | None:
+    """The value of a cookie; the first one wins."""
     for name, value in headers:
         if name == b"cookie":
             for pair in value.decode("latin-1").split(";"):

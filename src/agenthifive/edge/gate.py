@@ -12,8 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-import structlog
-
 from agenthifive.edge.answers import RawHeaders, StandardHeaders, refusal, refusal_headers
 from agenthifive.edge.body import ClientGone
 from agenthifive.edge.context import CONTEXT_KEY, Context, TrustedProxies, header
@@ -47,7 +45,6 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-log = structlog.get_logger("agenthifive.request")
 
 
 class Meter(Protocol):
@@ -55,6 +52,13 @@ class Meter(Protocol):
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request."""
+
+
+class Journal(Protocol):
+    """Where requests are logged."""
+
+    def write(self, route: str, method: str, status: int, seconds: float, request_id: str, code: str | None) -> None:
+        """Note one answered request."""
 
 
 class Gate:
@@ -71,6 +75,7 @@ class Gate:
         web_origin: str,
         cors_origins: frozenset[str],
         meter: Meter,
+        journal: Journal,
     ) -> None:
         self._broker = broker
         self._management = management
@@ -80,6 +85,7 @@ class Gate:
         self._web_origin = web_origin
         self._cors_origins = cors_origins | {web_origin}
         self._meter = meter
+        self._journal = journal
         self.is_draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,15 +114,7 @@ class Gate:
         route = getattr(scope.get("route"), "path", None) or scope.get("route_name", "unmatched")
         elapsed = time.perf_counter() - started
         self._meter.observe_request(route, scope["method"], answer.status, elapsed)
-        log.info(
-            "request",
-            route=route,
-            method=scope["method"],
-            status=answer.status,
-            ms=round(elapsed * 1000, 1),
-            requestId=context.request_id,
-            code=answer.code,
-        )
+        self._journal.write(route, scope["method"], answer.status, elapsed, context.request_id, answer.code)
 
     async def _answer_early(self, scope: Scope, answer: "_Answer") -> bool:
         """Answer what needs no room: preflights, moved paths, refusals of size and method."""

@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from fastapi import Request
 
@@ -131,5 +130,4 @@ class Gatekeeper:
 
 def same_origin(origin: str, web_origin: str) -> bool:
     """Whether an Origin header names our own pages."""
-    left, right = urlsplit(origin), urlsplit(web_origin)
-    return (left.scheme, left.hostname, left.port) == (right.scheme, right.hostname, right.port)
+    return origin == web_origin  # both are serialised origins: lower case, no default port (RFC 6454 section 6.2)

@@ -152,7 +152,7 @@ class DeclaredRoute(APIRoute):
         caller = await edge.gatekeeper.authenticate(request, context)
         try:
             authorise(caller, self.access, time.time())
-            if caller.csrf is not None and request.method in _UNSAFE:
+            if caller.csrf is not None and request.method in _UNSAFE and not self.path.startswith("/api/auth/"):
                 check_csrf(request, caller.csrf)
         except AppError as error:
             await edge.gatekeeper.note_denied(caller, context, request.method, self.path, error.code)
@@ -222,6 +222,7 @@ class Routes:
                 response_model=None,
                 tags=self.router.tags,
                 name=endpoint.__name__,
+                operation_id=f"{endpoint.__module__.split('.')[-2]}_{endpoint.__name__}",
                 openapi_extra=_openapi(granted, audit, errors, limit),
                 declared=declared,
             )

@@ -28,10 +28,15 @@ def scrub(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[st
     return event
 
 
+def is_readable(form: str | None) -> bool:
+    """Whether lines are for a person at a terminal."""
+    return form == "console" or (form is None and sys.stderr.isatty())
+
+
 def configure_logs(level: str, form: str | None) -> None:
     """Send structlog and the standard library's logs to standard error, in one form."""
-    is_readable = form == "console" or (form is None and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if is_readable else structlog.processors.JSONRenderer()
+    is_for_people = is_readable(form)
+    renderer: Any = structlog.dev.ConsoleRenderer() if is_for_people else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -41,7 +46,7 @@ def configure_logs(level: str, form: str | None) -> None:
             structlog.processors.EventRenamer("msg"),
             renderer,
         ]
-        if not is_readable
+        if not is_for_people
         else [
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),

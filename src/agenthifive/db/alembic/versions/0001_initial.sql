@@ -64,7 +64,6 @@ CREATE TABLE t_sessions (
     user_id      uuid NOT NULL REFERENCES t_users (id) ON DELETE CASCADE,
     workspace_id uuid REFERENCES t_workspaces (id) ON DELETE SET NULL,
     token_hash   text NOT NULL UNIQUE,
-    csrf_hash    text,
     methods      text[] NOT NULL DEFAULT '{}',
     ip           text,
     user_agent   text,
@@ -103,7 +102,7 @@ CREATE TABLE t_sign_in_failures (
     failures     int NOT NULL,
     locks        int NOT NULL DEFAULT 0,
     first_at     timestamptz NOT NULL,
-    locked_until timestamptz
+    locked_until timestamptz NOT NULL
 );
 
 -- ------------------------------------------------------------------ agents

@@ -1,0 +1,172 @@
+"""The composition root: settings in, a running application out. Every room is put together here and nowhere else.
+
+    Settings -> Database -> keyring, catalog -> audit writer -> grants -> egress -> broker -> routes -> Gate (ASGI)
+
+Nothing listens before `start()` has returned. Source: contract/operations.md section 12.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI
+from psycopg.conninfo import conninfo_to_dict
+
+from agenthifive import __version__
+from agenthifive.assembly import BrokerRoom, Keeper, make_broker, make_gate, make_keeper, make_rooms
+from agenthifive.audit.chains import CLOSE, AdminChain, Instance
+from agenthifive.audit.jobs import beat, close_orphans
+from agenthifive.catalog.catalog import Catalog, load_catalog
+from agenthifive.db.database import Database, DatabaseOptions
+from agenthifive.db.unit import SYSTEM, Unit
+from agenthifive.operations.health import CLOCK_MAX_S, Health
+from agenthifive.operations.instance import identify
+from agenthifive.operations.jobs import Job, Jobs
+from agenthifive.operations.journal import Journal
+from agenthifive.operations.logs import is_readable
+from agenthifive.operations.metrics import Metrics
+from agenthifive.settings import Settings
+from agenthifive.vault.canary import check_ring, is_ring_good
+from agenthifive.vault.keyring import Keyring
+from agenthifive.words import AuditAction
+
+_HEARTBEAT_S: Final = 10.0
+_ORPHANS_S: Final = 20.0
+
+log = structlog.get_logger(__name__)
+
+
+class ClockRefused(RuntimeError):
+    """This machine's clock is too far from the database's."""
+
+
+class Application:
+    """One process's AgentHiFive. `gate` is the ASGI application to serve between `start` and `stop`."""
+
+    def __init__(self, settings: Settings, dsn: str, listen_dsn: str | None = None, **doubles: Any) -> None:
+        """`doubles` replace parts in tests: `resolve` answers DNS questions."""
+        self.settings = settings
+        self.database = Database(_database_options(settings, dsn))
+        self._listen = Database(_database_options(settings, listen_dsn or dsn))
+        self.keyring = read_keyring(settings)
+        self.catalog: Catalog = load_catalog(settings.catalog_dir, settings.catalog_extra_hosts)
+        self.metrics = Metrics(__version__, settings.git_sha)
+        self.journal = Journal(
+            is_on=settings.log_level in ("debug", "info"), is_readable=is_readable(settings.log_format)
+        )
+        self._dsn = dsn
+        self._doubles = doubles
+        self._stack = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Open everything, in the order that fails earliest. Raises: KeyRefused, ClockRefused, psycopg.Error."""
+        await self.database.open(self.settings.db_start_timeout_seconds)
+        self._stack.push_async_callback(self.database.close)
+        self.instance, self.restored_at_s = await self._identify()
+        self.chain = AdminChain(self.database, self.instance)
+        await self.chain.open()
+        await self._check_keys()
+        self.keeper: Keeper = make_keeper(self)
+        self.broker: BrokerRoom = await make_broker(self, self._listen.dedicated, _own_endpoints(self), self._doubles)
+        self._stack.push_async_callback(self.broker.close)
+        self.health = Health(
+            self.database,
+            is_audit_up=lambda: self.broker.writer.is_healthy,
+            is_fresh=lambda: self.broker.changes.is_fresh,
+            check_keys=lambda connection: is_ring_good(connection, self.keyring),
+        )
+        management = make_rooms(self)
+        self.management: FastAPI = management
+        self.gate = make_gate(self, management)
+        jobs = Jobs([*self._own_jobs(), *self.keeper.jobs], self.unit)
+        jobs.start()
+        self._stack.push_async_callback(jobs.close)
+        async with self.unit() as unit:
+            unit.record(
+                AuditAction.INSTANCE_STARTED,
+                {"version": __version__, "gitSha": self.settings.git_sha, "mode": self.settings.ah5_env,
+                 "insecure": list(self.settings.allow_insecure)},
+            )  # fmt: skip
+
+    async def stop(self) -> None:
+        """Finish what is recorded, close what is open."""
+        with contextlib.suppress(Exception):
+            async with self.unit() as unit:
+                unit.record(AuditAction.INSTANCE_STOPPED, {"version": __version__, "graceful": True})
+                await (await unit.begin()).execute(CLOSE, [self._chain_ids()])
+        await self._stack.aclose()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Application"]:
+        """Started inside the block, stopped after it."""
+        try:
+            await self.start()
+            yield self
+        finally:
+            await self.stop()
+
+    def unit(self) -> Unit:
+        """A unit of work of the system itself."""
+        return Unit(self.database, self.chain, SYSTEM)
+
+    async def _identify(self) -> tuple[Instance, float | None]:
+        async with self.database.transaction() as connection:
+            row = await (await connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8")).fetchone()
+            if row is not None and abs(row[0] - time.time()) > CLOCK_MAX_S:
+                raise ClockRefused(
+                    f"This machine's clock differs from the database's by {abs(row[0] - time.time()):.0f} seconds; "
+                    f"at most {CLOCK_MAX_S:.0f} are allowed. Synchronise the clocks."
+                )
+            return await identify(connection, self.settings)
+
+    async def _check_keys(self) -> None:
+        async with self.unit() as unit:
+            if await check_ring(await unit.begin(), self.keyring):
+                unit.record(AuditAction.ENCRYPTION_KEY_ACTIVATED, {"kid": self.keyring.active_kid, "mode": "env"})
+
+    def _own_jobs(self) -> Sequence[Job]:
+        return (
+            Job("audit_heartbeat", _HEARTBEAT_S, lambda unit: beat(unit, self._chain_ids()), is_shared=False),
+            Job("audit_orphans", _ORPHANS_S, close_orphans),
+        )
+
+    def _chain_ids(self) -> list[str]:
+        own = self.chain.chain_id
+        return [*self.broker.writer.chain_ids, *([own] if own is not None else [])]
+
+
+def read_keyring(settings: Settings) -> Keyring:
+    """The keys of the settings. Raises: ValueError naming the variable."""
+    active = settings.encryption_key
+    previous = settings.encryption_key_previous
+    return Keyring.parse(
+        active.get_secret_value() if active is not None else "",
+        previous.get_secret_value() if previous is not None else "",
+    )
+
+
+def _database_options(settings: Settings, dsn: str) -> DatabaseOptions:
+    return DatabaseOptions(
+        dsn,
+        pool_min=settings.db_pool_min,
+        pool_max=settings.db_pool_max,
+        pool_timeout_ms=settings.db_pool_timeout_ms,
+        statement_timeout_ms=settings.db_statement_timeout_ms,
+        lock_timeout_ms=settings.db_lock_timeout_ms,
+        connect_timeout_s=settings.db_connect_timeout_seconds,
+        prepared_statements=settings.db_prepared_statements,
+    )
+
+
+def _own_endpoints(app: Application) -> Sequence[tuple[str, int]]:
+    """Addresses that no call may reach: our own listener and the database."""
+    endpoints = [(app.settings.api_bind_host, app.settings.api_port)]
+    parameters = conninfo_to_dict(app._dsn)  # noqa: SLF001 - same module
+    for host in str(parameters.get("host") or "").split(","):
+        if host and not host.startswith("/"):
+            endpoints.append((host, int(str(parameters.get("port") or 5432).split(",", maxsplit=1)[0])))
+    return endpoints
+
+

@@ -1,0 +1,235 @@
+"""How the rooms are put together; `app.py` decides when. One function a group of rooms, nothing is decided here."""
+
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+
+from agenthifive.agents import api as agents_api
+from agenthifive.agents.assertion import accepted_audiences
+from agenthifive.audit import api as audit_api
+from agenthifive.audit.flood import FloodGate
+from agenthifive.audit.lane import Lane
+from agenthifive.audit.service import AuditReader
+from agenthifive.audit.writer import Writer, WriterOptions
+from agenthifive.broker import records
+from agenthifive.broker.address import Guard, parse_allowlist, parse_nat64_prefixes
+from agenthifive.broker.broker import Broker, BrokerOptions
+from agenthifive.broker.changes import Changes
+from agenthifive.broker.delivery import Delivery
+from agenthifive.broker.egress import Egress, tls_context
+from agenthifive.broker.grants import Grants
+from agenthifive.broker.http import BrokerHttp
+from agenthifive.broker.idempotency import Idempotency
+from agenthifive.broker.live import LiveStreams
+from agenthifive.broker.streaming import Streaming
+from agenthifive.connections import api as connections_api
+from agenthifive.db.database import Connection
+from agenthifive.edge.answers import StandardHeaders
+from agenthifive.edge.context import TrustedProxies
+from agenthifive.edge.gate import Gate
+from agenthifive.edge.gatekeeper import Gatekeeper, LookUps
+from agenthifive.edge.management import make_management
+from agenthifive.edge.routing import Edge
+from agenthifive.operations import api as operations_api
+from agenthifive.operations.jobs import Job
+from agenthifive.operations.ratelimit import RateLimiter, Window
+from agenthifive.people import api as people_api
+from agenthifive.people import pages as people_pages
+from agenthifive.policies import api as policies_api
+from agenthifive.settings import Settings
+from agenthifive.words import RateLimit
+
+if TYPE_CHECKING:
+    from agenthifive.app import Application
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Agents, people and limits: who may come in."""
+
+    agents: Any
+    people: Any
+    limiter: RateLimiter
+    gatekeeper: Gatekeeper
+    flood: FloodGate
+    jobs: Sequence[Job]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerRoom:
+    """The hot path and what it stands on."""
+
+    broker: Broker
+    grants: Grants
+    changes: Changes
+    writer: Writer
+    egress: Egress
+    live: LiveStreams
+    http: BrokerHttp
+    close: Callable[[], Awaitable[None]]
+
+
+def make_keeper(app: "Application") -> Keeper:
+    """The rooms that decide who may come in."""
+    from agenthifive.agents.assembly import make_agents  # noqa: PLC0415
+    from agenthifive.people.assembly import make_people  # noqa: PLC0415
+
+    settings = app.settings
+    limiter = RateLimiter(app.database, _windows(settings))
+    flood = FloodGate()
+    agents = make_agents(app, flood)
+    people = make_people(app, limiter)
+    gatekeeper = Gatekeeper(
+        app.database,
+        app.chain,
+        limiter,
+        LookUps(agents.caller_by_token, people.caller_by_pat, people.caller_by_session),
+        flood,
+        cookie_name=people.cookie_name,
+        web_origin=settings.web_url,
+    )
+    return Keeper(agents, people, limiter, gatekeeper, flood, [*agents.jobs, *people.jobs])
+
+
+async def make_broker(
+    app: "Application",
+    connect_listener: Callable[[], Awaitable[Connection]],
+    own_endpoints: Sequence[tuple[str, int]],
+    doubles: Mapping[str, Any],
+) -> BrokerRoom:
+    """The hot path, started: writer, change feed, grants, egress."""
+    settings, database = app.settings, app.database
+    grants = Grants(database, app.catalog, creator_stops=settings.disabled_user_stops_agents)
+    live = LiveStreams(grants)
+    changes = Changes(connect_listener, partial(_on_change, grants, live))
+    writer = Writer(
+        lambda name: Lane(database.dedicated, app.instance, name),
+        records.given_up,
+        WriterOptions(settings.audit_write_deadline_ms / 1000, settings.audit_queue_max),
+    )
+    guard = read_guard(settings, own_endpoints)
+    egress = Egress(guard, tls_context(settings.egress_ca_bundle), doubles.get("resolve"))
+    idempotency = Idempotency(database, app.keyring)
+    streaming = Streaming(egress, live)
+    delivery = Delivery(
+        writer,
+        egress,
+        idempotency,
+        streaming,
+        max_download_bytes=settings.max_download_bytes,
+        on_auth_failure=doubles.get("on_auth_failure", lambda *_: None),
+    )
+    options = BrokerOptions(
+        http_hosts=guard.http_hosts,
+        agent_max_in_flight=settings.agent_max_in_flight,
+        head_timeout_s=settings.provider_head_timeout_seconds,
+        llm_head_timeout_s=settings.llm_head_timeout_seconds,
+        idempotency_ttl_s=settings.idempotency_ttl_hours * 3600,
+    )
+    broker = Broker(grants, changes, writer, app.keyring, egress, idempotency, delivery, options)
+    http = BrokerHttp(
+        broker,
+        app.keeper.gatekeeper,
+        Request,
+        max_body_bytes=settings.max_request_body_bytes,
+        process_max_in_flight=settings.process_max_in_flight,
+    )
+    await writer.start()
+    await changes.start()
+
+    async def close() -> None:
+        live.cut_all("shutting_down")
+        await changes.close()
+        await writer.close()
+        await egress.close()
+
+    return BrokerRoom(broker, grants, changes, writer, egress, live, http, close)
+
+
+def make_rooms(app: "Application") -> FastAPI:
+    """The management routes, each with its room behind it."""
+    management = make_management(
+        [
+            operations_api.routes.router,
+            people_api.routes.router,
+            people_pages.routes.router,
+            agents_api.routes.router,
+            connections_api.routes.router,
+            policies_api.routes.router,
+            audit_api.routes.router,
+        ]
+    )
+    state = management.state
+    state.application = app
+    state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper)
+    state.agents, state.people = app.keeper.agents, app.keeper.people
+    state.connections, state.policies = app.connections, app.policies
+    state.audit = AuditReader(app.database, app.chain, app.keeper.limiter)
+    return management
+
+
+def make_gate(app: "Application", management: FastAPI) -> Gate:
+    """What the server runs."""
+    settings = app.settings
+    return Gate(
+        broker=app.broker.http,
+        management=management,
+        lifespan=_no_lifespan,
+        proxies=TrustedProxies(str(network) for network in settings.trusted_proxies),
+        headers=StandardHeaders(settings.web_url),
+        web_origin=settings.web_url,
+        cors_origins=frozenset(settings.cors_origins),
+        meter=app.metrics,
+        journal=app.journal,
+    )
+
+
+def read_guard(settings: Settings, own_endpoints: Sequence[tuple[str, int]]) -> Guard:
+    """The egress settings. Raises: ValueError naming the variable and the entry."""
+    own = set()
+    for host, port in own_endpoints:
+        try:
+            own.add((ip_address(host), port))
+        except ValueError:
+            continue  # a name: its addresses are judged by their class like any other
+    return Guard(
+        allow_private=settings.ssrf_allow_private,
+        allowlist=parse_allowlist(settings.ssrf_allowlist_hosts),
+        nat64_prefixes=parse_nat64_prefixes(settings.egress_nat64_prefixes),
+        own_endpoints=frozenset(own),
+    )
+
+
+def agent_audiences(settings: Settings) -> frozenset[str]:
+    """What an assertion may be addressed to."""
+    internal = settings.api_internal_url
+    return accepted_audiences(
+        settings.web_url, internal, settings.agent_token_audience, development=settings.is_development
+    )
+
+
+def _on_change(grants: Grants, live: LiveStreams, workspace_id: str | None) -> None:
+    grants.drop(workspace_id)
+    live.check(workspace_id)
+
+
+def _windows(settings: Settings) -> dict[RateLimit, Window]:
+    """The limits of http.md section 16 that exist in this release."""
+    return {
+        RateLimit.BOOTSTRAP: Window(settings.rate_limit_bootstrap_per_minute, 60),
+        RateLimit.TOKEN: Window(settings.rate_limit_token_per_minute, 60),
+        RateLimit.SIGN_IN: Window(settings.rate_limit_sign_in_per_minute, 60),
+        RateLimit.ONE_TIME_LINK: Window(settings.rate_limit_links_per_minute, 60),
+        RateLimit.AUTH_FAILURES: Window(settings.rate_limit_auth_failures_per_5_minutes, 300),
+        RateLimit.CONNECTION_PROBE: Window(30, 60),
+        RateLimit.PAT_CREATE: Window(20, 3600),
+        RateLimit.EXPORT: Window(6, 3600),
+    }
+
+
+async def _no_lifespan(scope: Any, receive: Any, send: Any) -> None:
+    raise RuntimeError("parts are started before the server listens")
