@@ -8,6 +8,7 @@ Every refusal before the commit leaves one row; every call after it leaves two. 
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -88,7 +89,8 @@ class Broker:
             parsed = read_target(call, grant, self._options.http_hosts)
             grant = self._found(call, grant)
             check_grant(grant, "B")
-            judged = judge(call, grant, parsed, now=datetime.now(UTC), boundary=os.urandom(16).hex())
+            boundary = os.urandom(16).hex() if call.body is not None else ""
+            judged = judge(call, grant, parsed, now=datetime.now(UTC), boundary=boundary)
             if isinstance(judged.decision, Deny):
                 raise as_error(judged.decision)
             if call.idempotency_key is not None:
@@ -248,4 +250,4 @@ def audit_unavailable() -> AppError:
 
 
 def _now() -> float:
-    return datetime.now(UTC).timestamp()
+    return time.time()

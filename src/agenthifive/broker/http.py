@@ -9,7 +9,7 @@ Source: contract/broker.md sections 1, 2 and 14, http.md section 5.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -28,6 +28,7 @@ from agenthifive.edge.body import ClientGone, read_body
 from agenthifive.edge.callers import Access, Caller, RoleRule, authorise
 from agenthifive.edge.context import CONTEXT_KEY, Context, header
 from agenthifive.edge.credentials import CredentialKind, bearer, classify
+from agenthifive.edge.departures import Departures
 from agenthifive.edge.gate import EXECUTE_PATH
 from agenthifive.errors import AppError
 from agenthifive.ids import is_id
@@ -35,9 +36,9 @@ from agenthifive.words import PrincipalType, Scope
 
 EXECUTE_ACCESS: Final = Access(Scope.VAULT_EXECUTE, RoleRule.ADMIN, agents=True)
 BODY_TOTAL_S: Final = 300.0
-_WATCH_AFTER_S: Final = 0.5
 _CLIENT_STALL_S: Final = 60.0
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+_READ_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"idempotency-key", b"x-ah5-session-key"})
 _KEY_MAX: Final = 128
 
 AsgiScope = dict[str, Any]
@@ -96,6 +97,7 @@ class BrokerHttp:
         self._make_request = make_request
         self._max_body_bytes = max_body_bytes
         self._process_max = process_max_in_flight
+        self._departures = Departures()
         self.in_flight = 0
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -134,7 +136,18 @@ class BrokerHttp:
             call = read_execute_call(scope, body, principal, context)
         else:
             call = await read_llm_call(scope, body, principal, context, route, self._broker.grants)
-        return await _unless_gone(self._broker.handle(call), call, receive)
+        if call.method != "GET":
+            return await self._broker.handle(call)  # other methods run to their end, whoever waits
+        watched = self._departures.add(receive)
+        try:
+            return await self._broker.handle(call)
+        except asyncio.CancelledError:
+            if watched.has_left:
+                watched.task.uncancel()
+                raise ClientGone from None
+            raise
+        finally:
+            self._departures.remove(watched)
 
     async def _authenticate(self, scope: AsgiScope, context: Context, access: Access) -> Principal:
         """Agents by the grants in memory; persons and PATs by the gatekeeper. Raises: AppError."""
@@ -162,10 +175,12 @@ class BrokerHttp:
 
 def read_execute_call(scope: AsgiScope, body: bytes, principal: Principal, context: Context) -> Call:
     """The call in the body of `execute`. Raises: AppError (400, 415)."""
-    headers = scope["headers"]
-    kind = (header(headers, b"content-type") or "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" or (header(headers, b"content-encoding") or "identity").lower() != "identity":
+    sent = {name: value for name, value in scope["headers"] if name in _READ_HEADERS}
+    content_type = sent.get(b"content-type", b"application/json")
+    if content_type != b"application/json" and content_type.partition(b";")[0].strip().lower() != b"application/json":
         raise AppError("unsupported_media_type", "Send the call as application/json.", hint="application/json")
+    if sent.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise AppError("unsupported_media_type", "Send the call without Content-Encoding.", hint="identity")
     try:
         value = strict_json.loads(body or b"{}")
     except strict_json.InvalidJson as error:
@@ -175,7 +190,7 @@ def read_execute_call(scope: AsgiScope, body: bytes, principal: Principal, conte
     except msgspec.ValidationError as error:
         raise _invalid(*_place(str(error))) from None
     _check(asked)
-    key = header(headers, b"idempotency-key") or asked.idempotency_key
+    key = sent[b"idempotency-key"].decode("latin-1") if b"idempotency-key" in sent else asked.idempotency_key
     if key is not None and not (1 <= len(key) <= _KEY_MAX and key.isascii() and key.isprintable() and " " not in key):
         raise _invalid("idempotencyKey", f"must be 1 to {_KEY_MAX} visible ASCII characters")
     return Call(
@@ -197,7 +212,7 @@ def read_execute_call(scope: AsgiScope, body: bytes, principal: Principal, conte
         wants_bypass=bool(asked.bypass_pii_redaction),
         wants_full_fields=bool(asked.request_full_fields),
         idempotency_key=key if principal.kind is not PrincipalType.PUBLIC else None,
-        session_key=header(headers, b"x-ah5-session-key"),
+        session_key=sent[b"x-ah5-session-key"].decode("latin-1") if b"x-ah5-session-key" in sent else None,
     )
 
 
@@ -235,40 +250,6 @@ def _refusal(error: AppError) -> Reply:
     answer = refusal(error)
     headers = [("content-type", "application/json"), ("cache-control", "no-store"), *refusal_headers(error).items()]
     return Reply(error.status, headers, bytes(answer.body))
-
-
-async def _unless_gone(work: Coroutine[Any, Any, Reply], call: Call, receive: Receive) -> Reply:
-    """Carry the call out; a GET whose client has left is cancelled, other methods run to their end.
-
-    A watcher is set up only for calls that last: most are over before anybody could leave.
-    """
-    if call.method != "GET":
-        return await work
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    watcher: list[asyncio.Task[None]] = []
-    left = False
-
-    async def watch() -> None:
-        nonlocal left
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        left = True
-        task.cancel()
-
-    timer = loop.call_later(_WATCH_AFTER_S, lambda: watcher.append(loop.create_task(watch())))
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if left:
-            task.uncancel()
-            raise ClientGone from None
-        raise
-    finally:
-        timer.cancel()
-        for running in watcher:
-            running.cancel()
 
 
 async def _send(reply: Reply, receive: Receive, send: Send) -> None:

@@ -26,9 +26,7 @@ def prepare(call: Call, grant: Grant, judged: Judged, keyring: Keyring) -> tuple
     """The request as it is sent. Raises: AppError (credential_unreadable, credential_not_injectable)."""
     target, body = judged.target, judged.body
     try:
-        injected = inject(
-            judged.headers, target.path, target.query, grant.binding.plan(target), unseal(grant, keyring)
-        )
+        injected = inject(judged.headers, target.path, target.query, grant.binding.plan(target), unseal(grant, keyring))
     except (NotInjectable, SlotMissing) as error:
         raise AppError(
             "credential_not_injectable", f"The stored credential cannot be used: {error}. A person must replace it."

@@ -3,13 +3,12 @@
 Source: contract/http.md sections 2, 4 and 7.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.responses import Response
 
 from agenthifive import strict_json
-from agenthifive.edge.context import Context
 from agenthifive.errors import AppError
 
 _BROWSER: Final[tuple[tuple[bytes, bytes], ...]] = (
@@ -59,10 +58,21 @@ class StandardHeaders:
 
     def __init__(self, web_url: str) -> None:
         self._fixed = (*_BROWSER, _HSTS) if web_url.startswith("https://") else _BROWSER
+        self._names = frozenset(name for name, _ in self._fixed)
 
-    def extend(self, headers: RawHeaders, context: Context, id_header: bytes = b"x-request-id") -> RawHeaders:
-        """The answer's own headers, then ours where the answer did not set them itself."""
+    def complete(self, headers: Sequence[tuple[bytes, bytes]], request_id: bytes) -> RawHeaders:
+        """The answer's own headers, then ours where the answer did not set them itself.
+
+        A provider's `x-request-id` keeps its name on the LLM proxy; ours then travels under another.
+        """
         own = {name for name, _ in headers}
-        headers.extend(pair for pair in self._fixed if pair[0] not in own)
-        headers.append((id_header, context.request_id.encode("latin-1")))
-        return headers
+        complete = list(headers)
+        if own.isdisjoint(self._names):
+            complete += self._fixed
+        else:
+            complete += [pair for pair in self._fixed if pair[0] not in own]
+        if b"x-request-id" not in own:
+            complete.append((b"x-request-id", request_id))
+        elif b"x-agenthifive-request-id" not in own and (b"x-request-id", request_id) not in headers:
+            complete.append((b"x-agenthifive-request-id", request_id))
+        return complete

@@ -8,7 +8,6 @@ from agenthifive.edge.context import header
 from agenthifive.errors import AppError
 
 Receive = Callable[[], Awaitable[Any]]
-BODY_IDLE_S: Final = 30.0
 BODY_TOTAL_S: Final = 60.0
 
 
@@ -21,7 +20,7 @@ async def read_body(scope: Any, receive: Receive, limit_bytes: int, total_s: flo
     declared = header(scope["headers"], b"content-length")
     if declared is not None and int(declared) > limit_bytes:
         raise too_large(limit_bytes)
-    message = await _next(receive, total_s)
+    message = await _next(receive)
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
         body = await _read_rest(receive, body, limit_bytes, total_s)
@@ -39,23 +38,20 @@ async def _read_rest(receive: Receive, first: bytes, limit_bytes: int, total_s: 
     pieces, size = [first], len(first)
     deadline = asyncio.get_running_loop().time() + total_s
     while True:
-        message = await _next(receive, deadline - asyncio.get_running_loop().time())
+        message = await _next(receive)
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
         if size > limit_bytes:
             raise too_large(limit_bytes)
         if not message.get("more_body"):
             return b"".join(pieces)
+        if asyncio.get_running_loop().time() > deadline:
+            raise AppError("request_timeout", "The request did not arrive in time. Send it again.", retry_after_s=1)
 
 
-async def _next(receive: Receive, patience_s: float) -> Any:
-    try:
-        async with asyncio.timeout(min(BODY_IDLE_S, max(patience_s, 0.0))):
-            message = await receive()
-    except TimeoutError:
-        raise AppError(
-            "request_timeout", "The request did not arrive in time. Send it again.", retry_after_s=1
-        ) from None
+async def _next(receive: Receive) -> Any:
+    """The next piece. A client that sends nothing is ended by the listener (edge/listener.py)."""
+    message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
     return message

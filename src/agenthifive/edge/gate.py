@@ -165,15 +165,12 @@ class _Answer:
         """Pass a message on to the server."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers: RawHeaders = list(message["headers"])
+            headers = message["headers"]
             if self.status >= 400:
                 self.code = header(headers, b"x-agenthifive-error")
-            passes_foreign_id = header(headers, b"x-request-id") is not None
-            self._headers.extend(
-                headers, self._context, b"x-agenthifive-request-id" if passes_foreign_id else b"x-request-id"
-            )
-            headers.extend(self._cors)
-            message = {**message, "headers": headers}
+            complete = self._headers.complete(headers, self._context.request_id.encode("latin-1"))
+            complete.extend(self._cors)
+            message = {"type": "http.response.start", "status": self.status, "headers": complete}
         await self._send(message)
 
     async def refuse(self, error: AppError) -> None:

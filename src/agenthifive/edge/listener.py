@@ -4,6 +4,7 @@ Source: contract/http.md sections 1 (message framing) and 5 (receive limits). ll
 itself; the bounds and the answer are ours.
 """
 
+from enum import Enum, auto
 from typing import Any, Final
 
 import httptools
@@ -14,6 +15,8 @@ from agenthifive.edge.gate import HEADER_FIELDS_MAX, HEADERS_MAX, TARGET_MAX
 from agenthifive.errors import AppError
 
 HEAD_TIMEOUT_S: Final = 10.0
+BODY_IDLE_S: Final = 30.0
+_HEAD_BYTES_MAX: Final = HEADERS_MAX + TARGET_MAX + 64 * 1024  # one read may bring the body along
 _MALFORMED: Final = AppError("malformed_request", "The request is not well-formed HTTP/1.1 and was not read further.")
 
 
@@ -25,19 +28,27 @@ class _Refused(Exception):
         self.error = error
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a bounded head."""
+class _Phase(Enum):
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
 
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a bounded head and a clock for clients that stop sending.
+
+    A request that arrives in one piece, as most do, starts no timer at all.
+    """
+
+    _phase = _Phase.IDLE
     _head_bytes = 0
-    _head_timer: Any = None
+    _timer: Any = None
 
     def on_message_begin(self) -> None:
-        """A head begins: it has ten seconds and 48 KiB to end."""
+        """A head begins."""
         super().on_message_begin()
+        self._phase = _Phase.HEAD
         self._head_bytes = 0
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._expire)
 
     def on_url(self, url: bytes) -> None:
         """Collect the target, up to its limit."""
@@ -53,43 +64,59 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-        self._head_bytes = -1
+        self._phase = _Phase.BODY
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self._phase = _Phase.IDLE
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; what it cannot accept is refused in our words."""
-        if self._head_bytes >= 0:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEADERS_MAX + TARGET_MAX + 64 * 1024 and self._head_timer is not None:
-                self._refuse(AppError("headers_too_large", f"Send at most {HEADERS_MAX} bytes of headers."))
-                return
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             self._refuse(cause.error if isinstance(cause, _Refused) else _MALFORMED)
-        except httptools.HttpParserUpgrade:
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
             self._refuse(_MALFORMED)
-        except httptools.HttpParserError:
-            self._refuse(_MALFORMED)
+        if self._phase is not _Phase.IDLE or self._timer is not None:
+            self._watch(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock of a head that never ended."""
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        """Stop the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         super().connection_lost(exc)
 
+    def _watch(self, received_bytes: int) -> None:
+        """A request is unfinished: give its head ten seconds in all, its body thirty for each piece."""
+        if self._phase is _Phase.HEAD:
+            self._head_bytes += received_bytes
+            if self._head_bytes > _HEAD_BYTES_MAX:
+                self._refuse(AppError("headers_too_large", f"Send at most {HEADERS_MAX} bytes of headers."))
+            if self._timer is None:
+                self._timer = self.loop.call_later(HEAD_TIMEOUT_S, self._expire)
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._phase is _Phase.BODY:
+            self._timer = self.loop.call_later(BODY_IDLE_S, self._expire)
+
     def _expire(self) -> None:
-        self._refuse(AppError("request_timeout", "The request head did not arrive in time.", retry_after_s=1))
+        self._timer = None
+        self._refuse(AppError("request_timeout", "The request did not arrive in time. Send it again.", retry_after_s=1))
 
     def _refuse(self, error: AppError) -> None:
         """Answer and close; nothing after the fault is looked at."""
         if self.transport.is_closing():
+            return
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()  # an answer is on its way already
             return
         body = strict_json.dumps(error.body())
         self.transport.write(
