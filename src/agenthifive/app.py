@@ -71,6 +71,7 @@ class Application:
         self.keeper: Keeper = make_keeper(self)
         self.broker: BrokerRoom = await make_broker(self, self._listen.dedicated, _own_endpoints(self), self._doubles)
         self._stack.push_async_callback(self.broker.close)
+        self._stack.callback(self.keeper.people.close)
         self.health = Health(
             self.database,
             is_audit_up=lambda: self.broker.writer.is_healthy,
@@ -80,7 +81,7 @@ class Application:
         management = make_rooms(self)
         self.management: FastAPI = management
         self.gate = make_gate(self, management)
-        jobs = Jobs([*self._own_jobs(), *self.keeper.jobs], self.unit)
+        jobs = Jobs([*self._own_jobs(), *self.keeper.jobs, *self.broker.jobs], self.unit)
         jobs.start()
         self._stack.push_async_callback(jobs.close)
         async with self.unit() as unit:
@@ -132,6 +133,16 @@ class Application:
             Job("audit_orphans", _ORPHANS_S, close_orphans),
         )
 
+    def measure(self) -> None:
+        """Bring the gauges up to date, when somebody scrapes."""
+        gauges = self.metrics.gauges
+        gauges["broker_in_flight"].set(self.broker.http.in_flight)
+        gauges["streams_open"].set(self.broker.live.count)
+        gauges["audit_queue_depth"].set(self.broker.writer.depth)
+        gauges["grants_age_seconds"].set(self.broker.changes.age_s)
+        stats = self.database.stats()
+        gauges["db_pool_in_use"].set(stats.get("pool_size", 0) - stats.get("pool_available", 0))
+
     def _chain_ids(self) -> list[str]:
         own = self.chain.chain_id
         return [*self.broker.writer.chain_ids, *([own] if own is not None else [])]
@@ -168,5 +179,3 @@ def _own_endpoints(app: Application) -> Sequence[tuple[str, int]]:
         if host and not host.startswith("/"):
             endpoints.append((host, int(str(parameters.get("port") or 5432).split(",", maxsplit=1)[0])))
     return endpoints
-
-

@@ -1,6 +1,5 @@
 """How the rooms are put together; `app.py` decides when. One function a group of rooms, nothing is decided here."""
 
-import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,8 @@ from fastapi import FastAPI, Request
 
 from agenthifive.agents import api as agents_api
 from agenthifive.agents.assertion import accepted_audiences
+from agenthifive.agents.jobs import sweep_replays, sweep_tokens
+from agenthifive.agents.model import AgentOptions
 from agenthifive.audit import api as audit_api
 from agenthifive.audit.flood import FloodGate
 from agenthifive.audit.lane import Lane
@@ -27,8 +28,14 @@ from agenthifive.broker.http import BrokerHttp
 from agenthifive.broker.idempotency import Idempotency
 from agenthifive.broker.live import LiveStreams
 from agenthifive.broker.streaming import Streaming
+from agenthifive.broker.sweeps import sweep_keys, sweep_minutes
 from agenthifive.connections import api as connections_api
+from agenthifive.connections.jobs import connection_jobs
+from agenthifive.connections.model import ConnectionOptions
+from agenthifive.connections.service import ConnectionService
+from agenthifive.connections.watch import CredentialWatch
 from agenthifive.db.database import Connection
+from agenthifive.db.unit import Unit
 from agenthifive.edge.answers import StandardHeaders
 from agenthifive.edge.context import TrustedProxies
 from agenthifive.edge.gate import Gate
@@ -37,15 +44,20 @@ from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
 from agenthifive.operations import api as operations_api
 from agenthifive.operations.jobs import Job
-from agenthifive.operations.ratelimit import RateLimiter, Window
+from agenthifive.operations.ratelimit import RateLimiter, Window, sweep_limits
 from agenthifive.people import api as people_api
 from agenthifive.people import pages as people_pages
+from agenthifive.people.assembly import make_people
 from agenthifive.policies import api as policies_api
+from agenthifive.policies.explain import Explainer
+from agenthifive.policies.service import Policies
+from agenthifive.policies.templates import Templates
 from agenthifive.settings import Settings
 from agenthifive.words import RateLimit
 
 if TYPE_CHECKING:
     from agenthifive.app import Application
+
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
@@ -70,29 +82,34 @@ class BrokerRoom:
     egress: Egress
     live: LiveStreams
     http: BrokerHttp
+    connections: ConnectionService
+    policies: policies_api.PoliciesRoom
+    jobs: Sequence[Job]
     close: Callable[[], Awaitable[None]]
 
 
 def make_keeper(app: "Application") -> Keeper:
     """The rooms that decide who may come in."""
-    from agenthifive.agents.assembly import make_agents  # noqa: PLC0415
-    from agenthifive.people.assembly import make_people  # noqa: PLC0415
-
     settings = app.settings
     limiter = RateLimiter(app.database, _windows(settings))
     flood = FloodGate()
-    agents = make_agents(app, flood)
+    room = agents_api.make_room(app.database, app.chain, flood, app.catalog, _agent_options(app))
     people = make_people(app, limiter)
     gatekeeper = Gatekeeper(
         app.database,
         app.chain,
         limiter,
-        LookUps(agents.caller_by_token, people.caller_by_pat, people.caller_by_session),
+        LookUps(room.agents.caller_by_token, people.caller_by_pat, people.caller_by_session),
         flood,
         cookie_name=people.cookie_name,
         web_origin=settings.web_url,
     )
-    return Keeper(agents, people, limiter, gatekeeper, flood, [*agents.jobs, *people.jobs])
+    jobs = (
+        Job("replay_sweep", 300.0, _on_connection(sweep_replays)),
+        Job("token_sweep", 3600.0, _on_connection(sweep_tokens)),
+        *people.jobs,
+    )
+    return Keeper(room, people, limiter, gatekeeper, flood, jobs)
 
 
 async def make_broker(
@@ -113,6 +130,17 @@ async def make_broker(
     )
     guard = read_guard(settings, own_endpoints)
     egress = Egress(guard, tls_context(settings.egress_ca_bundle), doubles.get("resolve"))
+    connections = ConnectionService(
+        app.catalog,
+        app.keyring,
+        egress,
+        app.keeper.limiter,
+        ConnectionOptions(settings.max_connections, settings.agents_may_revoke, guard.http_hosts),
+    )
+    watch = CredentialWatch(app.unit, app.catalog, app.keyring, connections.probes)
+    policies = policies_api.PoliciesRoom(
+        Policies(app.catalog), Explainer(database, app.catalog, guard.http_hosts), Templates(app.catalog)
+    )
     idempotency = Idempotency(database, app.keyring)
     streaming = Streaming(egress, live)
     delivery = Delivery(
@@ -121,7 +149,7 @@ async def make_broker(
         idempotency,
         streaming,
         max_download_bytes=settings.max_download_bytes,
-        on_auth_failure=doubles.get("on_auth_failure", lambda *_: None),
+        on_auth_failure=watch.on_auth_failure,
     )
     options = BrokerOptions(
         http_hosts=guard.http_hosts,
@@ -143,11 +171,19 @@ async def make_broker(
 
     async def close() -> None:
         live.cut_all("shutting_down")
+        await watch.close()
         await changes.close()
         await writer.close()
         await egress.close()
 
-    return BrokerRoom(broker, grants, changes, writer, egress, live, http, close)
+    jobs = (
+        *connection_jobs(connections.revocations),
+        Job("limit_sweep", 300.0, _on_connection(sweep_limits)),
+        Job("key_sweep", 300.0, _on_connection(sweep_keys)),
+        Job("minute_sweep", 300.0, _on_connection(sweep_minutes)),
+        Job("last_seen", 30.0, grants.note_used, is_shared=False),
+    )
+    return BrokerRoom(broker, grants, changes, writer, egress, live, http, connections, policies, jobs, close)
 
 
 def make_rooms(app: "Application") -> FastAPI:
@@ -167,7 +203,7 @@ def make_rooms(app: "Application") -> FastAPI:
     state.application = app
     state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper)
     state.agents, state.people = app.keeper.agents, app.keeper.people
-    state.connections, state.policies = app.connections, app.policies
+    state.connections, state.policies = app.broker.connections, app.broker.policies
     state.audit = AuditReader(app.database, app.chain, app.keeper.limiter)
     return management
 
@@ -204,12 +240,29 @@ def read_guard(settings: Settings, own_endpoints: Sequence[tuple[str, int]]) -> 
     )
 
 
-def agent_audiences(settings: Settings) -> frozenset[str]:
-    """What an assertion may be addressed to."""
-    internal = settings.api_internal_url
-    return accepted_audiences(
-        settings.web_url, internal, settings.agent_token_audience, development=settings.is_development
+def _agent_options(app: "Application") -> AgentOptions:
+    settings = app.settings
+    return AgentOptions(
+        web_url=settings.web_url,
+        audiences=accepted_audiences(
+            settings.web_url, settings.api_internal_url, settings.agent_token_audience, settings.is_development
+        ),
+        token_ttl_s=settings.agent_token_ttl_seconds,
+        max_active_tokens=settings.agent_max_active_tokens,
+        assertion_max_lifetime_s=settings.assertion_max_lifetime_seconds,
+        bootstrap_secret_ttl_hours=settings.bootstrap_secret_ttl_hours,
+        bootstrap_retry_minutes=settings.bootstrap_retry_minutes,
+        max_agents_per_workspace=settings.max_agents_per_workspace,
+        disabled_user_stops_agents=settings.disabled_user_stops_agents,
+        restored_at_s=app.restored_at_s,
     )
+
+
+def _on_connection(sweep: Callable[[Connection], Awaitable[int]]) -> Callable[[Unit], Awaitable[int]]:
+    async def run(unit: Unit) -> int:
+        return await sweep(await unit.begin())
+
+    return run
 
 
 def _on_change(grants: Grants, live: LiveStreams, workspace_id: str | None) -> None:

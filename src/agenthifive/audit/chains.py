@@ -72,9 +72,9 @@ class AdminChain:
         return None if self._chain is None else self._chain.chain_id
 
     async def open(self) -> None:
-        """Open the chain now, while no request holds a connection. Raises: psycopg.Error."""
-        async with self._lock:
-            await self._open()
+        """Open the chain at start. Raises: psycopg.Error."""
+        async with self._lock, self._database.transaction() as connection:
+            self._chain = await open_new(connection, self._instance, "admin", "admin")
 
     async def commit(self, connection: Connection, events: Sequence[Event]) -> None:
         """Append the events as the last statement of the connection's transaction, and commit it.
@@ -83,7 +83,7 @@ class AdminChain:
             chain is given up, so that a row which did arrive is never followed by a wrong link.
         """
         async with self._lock:
-            chain = await self._open()
+            chain = await self._head(connection)
             rows, successor = chain.link(events)
             try:
                 await connection.execute(APPEND, [rows.decode("utf-8")])
@@ -99,13 +99,19 @@ class AdminChain:
         any other answer leaves the chain where it was.
         """
         async with self._lock:
-            chain = await self._open()
+            chain = await self._head(connection)
             rows, successor = chain.link([event])
             cursor = await connection.execute(statement, [*values, rows.decode("utf-8")])
             row = await cursor.fetchone()
             answer = None if row is None else row[0]
             await self._confirm(connection, successor if answer == "issued" else chain)
             return answer
+
+    async def _head(self, connection: Connection) -> Chain:
+        """The chain to append to; after a doubtful commit a new one, begun in the caller's own transaction."""
+        if self._chain is None:
+            return await open_new(connection, self._instance, "admin", "admin")
+        return self._chain
 
     async def _confirm(self, connection: Connection, successor: Chain) -> None:
         try:
@@ -114,9 +120,3 @@ class AdminChain:
             self._chain = None  # the outcome is unknown: the next row opens a new chain
             raise
         self._chain = successor
-
-    async def _open(self) -> Chain:
-        if self._chain is None:
-            async with self._database.transaction() as connection:
-                self._chain = await open_new(connection, self._instance, "admin", "admin")
-        return self._chain

@@ -6,7 +6,7 @@ lane reads the chain's head back, and gives the chain up when it cannot. Source:
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
@@ -104,10 +104,10 @@ class Lane:
             if self._connection is not None:
                 await self._connection.close()
                 self._connection = None
-            connection = await self._connect()
-            if self.chain is None:
-                self.chain = await open_new(connection, self._instance, "broker", self._name)
-            self._connection = Direct(connection)
+            async with _kept(await self._connect()) as connection:
+                if self.chain is None:
+                    self.chain = await open_new(connection, self._instance, "broker", self._name)
+                self._connection = Direct(connection)
         self.is_up = True
 
     async def close(self) -> None:
@@ -185,14 +185,16 @@ class Lane:
         before, self.chain = self.chain, None
         assert before is not None
         if self._connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):  # else it might still commit after the head was read
+                await self._connection.cancel(_READ_BACK_S / 2)
             with contextlib.suppress(psycopg.Error, OSError):
                 await self._connection.close()
         self._connection = None
         try:
             async with asyncio.timeout(_READ_BACK_S):
-                connection = await self._connect()
-                row = await (await connection.execute(HEAD, [before.chain_id])).fetchone()
-                self._connection = Direct(connection)
+                async with _kept(await self._connect()) as connection:
+                    row = await (await connection.execute(HEAD, [before.chain_id])).fetchone()
+                    self._connection = Direct(connection)
         except (psycopg.Error, OSError, TimeoutError):
             return
         if row is not None and row[0] == successor.seq:
@@ -201,6 +203,16 @@ class Lane:
                 _succeed(entry)
         elif row is not None and row[0] == before.seq:
             self.chain = before
+
+
+@contextlib.asynccontextmanager
+async def _kept(connection: Connection) -> AsyncIterator[Connection]:
+    """A new connection that is closed unless the block ends well."""
+    try:
+        yield connection
+    except BaseException:
+        await connection.close()
+        raise
 
 
 def _succeed(entry: Entry) -> None:

@@ -127,6 +127,8 @@ class Writer:
     def _tick(self) -> None:
         """Answer those who waited too long; runs only while somebody waits."""
         now = asyncio.get_running_loop().time()
+        if self._queue and self._idle:  # the lane at work is held up: the other one takes what waits
+            self._idle.popleft().set()
         for kind, waiting in self._waiting.items():
             patience_s = OUTCOME_PATIENCE_S if kind is Kind.OUTCOME else self._options.deadline_s - 2 * _TICK_S
             while waiting and (waiting[0].future.done() or now - waiting[0].entered_at >= patience_s):

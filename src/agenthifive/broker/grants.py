@@ -18,6 +18,7 @@ from agenthifive.catalog.binding import bind
 from agenthifive.catalog.catalog import Catalog
 from agenthifive.catalog.facts import service_facts
 from agenthifive.db.database import Connection, Database
+from agenthifive.db.unit import Unit
 from agenthifive.policy.compile import compile_policy
 from agenthifive.policy.model import PolicyInvalid
 from agenthifive.words import ConnectionStatus, PrincipalType, Scope
@@ -53,6 +54,14 @@ NEWEST_AGENT: Final = """
      ORDER BY p.created_at DESC, p.id DESC
 """
 AGENT_OF_WORKSPACE: Final = "SELECT status FROM t_agents WHERE id = %(agent_id)s AND workspace_id = %(workspace_id)s"
+NOTE_TOKENS: Final = """
+    UPDATE t_agent_access_tokens SET last_used_at = now()
+     WHERE token_hash = ANY(%s) AND last_used_at < now() - interval '1 minute'
+"""
+NOTE_AGENTS: Final = """
+    UPDATE t_agents SET last_seen_at = now()
+     WHERE id = ANY(%s::uuid[]) AND (last_seen_at IS NULL OR last_seen_at < now() - interval '1 minute')
+"""
 _ENTRIES_MAX: Final = 50_000
 
 log = structlog.get_logger(__name__)
@@ -127,6 +136,14 @@ class Grants:
             cursor = await connection.execute(AGENT_OF_WORKSPACE, {"agent_id": agent_id, "workspace_id": workspace_id})
             row = await cursor.fetchone()
         return row is not None and row[0] == "active"
+
+    async def note_used(self, unit: Unit) -> None:
+        """Write down which tokens and agents were used since the last time; at most once a minute each."""
+        used, self.used_tokens = self.used_tokens, {}
+        if used:
+            connection = await unit.begin()
+            await connection.execute(NOTE_TOKENS, [sorted(used)])
+            await connection.execute(NOTE_AGENTS, [sorted(set(used.values()))])
 
     def drop(self, workspace_id: str | None) -> None:
         """Forget a workspace, or everything."""

@@ -51,6 +51,10 @@ class Direct:
         result = await self._result()
         return result.get_value(0, 0) if result.ntuples else None
 
+    async def cancel(self, patience_s: float) -> None:
+        """Ask the server to stop the statement whose call was given up. Raises: psycopg.Error."""
+        await self._connection.cancel_safe(timeout=patience_s)
+
     async def close(self) -> None:
         """Stop reading and close."""
         if self._socket >= 0:
@@ -67,9 +71,8 @@ class Direct:
         finally:
             self._waiter = None
         if result.status not in _GOOD:
-            state = result.error_field(pq.DiagnosticField.SQLSTATE)
-            kind = psycopg.errors.lookup(state.decode("ascii")) if state else psycopg.OperationalError
-            raise kind(result.error_message.decode("utf-8", "replace"))
+            error = psycopg.errors.error_from_result(result)
+            raise error if error.sqlstate else psycopg.OperationalError(str(error))
         return result
 
     def _flush(self) -> None:

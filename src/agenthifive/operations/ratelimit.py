@@ -7,7 +7,7 @@ cannot count means 503, never a pass.
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agenthifive.db.database import Database
+from agenthifive.db.database import Connection, Database
 from agenthifive.edge.context import limit_key
 from agenthifive.errors import AppError
 from agenthifive.words import RateLimit
@@ -66,6 +66,11 @@ class RateLimiter:
             row = await cursor.fetchone()
         answer: dict[str, Any] = row[0] if row else {}
         return Standing(answer["allowed"], answer["remaining"], answer["resetSeconds"])
+
+
+async def sweep_limits(connection: Connection) -> int:
+    """Remove hits that no window can count any more; how many rows."""
+    return (await connection.execute(SWEEP)).rowcount
 
 
 def over_limit(limit: RateLimit, window: Window, retry_after_s: int) -> AppError:

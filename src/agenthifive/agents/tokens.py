@@ -1,0 +1,292 @@
+"""The token exchange: a signed assertion becomes an access token, once.
+
+    form of the request -> form of the assertion -> the agent's key -> signature and claims -> standing -> restore
+        -> one statement: assertion spent, token stored, audit row
+
+A refusal is recorded before it is answered. Trouble on our side is never a 401: the agent would think that its key
+had been replaced. Source: contract/agents.md sections 6 to 8, audit.md section 3.3.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import psycopg
+
+from agenthifive import strict_json
+from agenthifive.agents import store
+from agenthifive.agents.assertion import (
+    MAX_DEPTH,
+    MAX_SIZE_BYTES,
+    Assertion,
+    AssertionRefused,
+    Claims,
+    parse_assertion,
+    verify_assertion,
+)
+from agenthifive.agents.model import OPAQUE_TOKEN_TYPE, AccessToken, AgentOptions, Registered, TokenRequest
+from agenthifive.audit.chains import AdminChain
+from agenthifive.audit.flood import FloodGate
+from agenthifive.audit.model import Event
+from agenthifive.db.database import Connection
+from agenthifive.db.unit import Unit
+from agenthifive.edge.context import limit_key
+from agenthifive.edge.credentials import AGENT_PREFIX
+from agenthifive.errors import AppError
+from agenthifive.ids import is_id, new_id, wire_time_of
+from agenthifive.vault import base64url
+from agenthifive.vault.hashing import new_token, sha256_hex
+from agenthifive.words import AGENT_SCOPES, AgentStatus, AuditAction, AuditDecision, PrincipalType, Scope
+
+GRANT_TYPES: Final = ("client_assertion", "client_credentials")
+ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+JWT_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
+# longer than any replica could still accept the assertion: its leeway, and the clocks' difference
+REPLAY_RETENTION_S: Final = 120
+_SCOPES: Final = {str(scope): scope for scope in AGENT_SCOPES}
+
+
+class _NewToken(msgspec.Struct, rename="camel"):
+    """What the SQL function `token_issue` reads. Units: jti_expires_at: seconds since the epoch."""
+
+    id: str
+    agent_id: str
+    workspace_id: str
+    token_hash: str
+    form: str
+    scopes: tuple[Scope, ...]
+    ttl_seconds: int
+    jti: str
+    jti_expires_at: int
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Denial:
+    """A refusal and whom it concerns: a proven agent, or somebody who named one."""
+
+    error: AppError
+    agent: Registered | None = None
+    claimed_agent_id: str | None = None
+
+
+class TokenExchange:
+    """Issues access tokens to agents that prove themselves."""
+
+    def __init__(self, chain: AdminChain, flood: FloodGate, options: AgentOptions) -> None:
+        self._chain = chain
+        self._flood = flood
+        self._options = options
+
+    async def exchange(self, unit: Unit, request: TokenRequest) -> AccessToken:
+        """Judge the assertion and issue a token; it is committed when this returns.
+
+        Raises: AppError: 401 (recorded), 503 when the database could not do its part; then nothing is spent and the
+            same assertion may be sent again.
+        """
+        try:
+            outcome = await self._decide(unit, request)
+            if isinstance(outcome, AccessToken):
+                return outcome
+            error = outcome.error
+            audit_id = self._record(unit, outcome)
+            if audit_id is not None:
+                await unit.finish()
+                error.extra = {**(error.extra or {}), "auditId": audit_id}
+        except psycopg.Error as trouble:
+            raise AppError(
+                "unavailable",
+                "The token could not be issued right now. Send the same request again shortly.",
+                retry_after_s=2,
+            ) from trouble
+        raise error
+
+    async def _decide(self, unit: Unit, request: TokenRequest) -> AccessToken | _Denial:
+        try:
+            assertion = parse_assertion(request.assertion, request.client_id)
+        except AssertionRefused as refused:
+            return _Denial(refused, claimed_agent_id=read_claimed_id(request.assertion))
+        connection = await unit.begin()
+        outcome = await self._try(unit, connection, assertion, request, hold=False)
+        if outcome is None:  # somebody is changing the agent: wait for that, then judge what it has become
+            outcome = await self._try(unit, connection, assertion, request, hold=True)
+        if outcome is None:
+            raise psycopg.OperationalError("an agent was changed while it was held")
+        return outcome
+
+    async def _try(
+        self, unit: Unit, connection: Connection, assertion: Assertion, request: TokenRequest, *, hold: bool
+    ) -> AccessToken | _Denial | None:
+        """Judge and issue; None when the agent is being changed, or was, since it was judged."""
+        agent = await store.find_registered(connection, assertion.agent_id, hold=hold)
+        verdict = self._judge(agent, assertion)
+        if isinstance(verdict, _Denial):
+            return verdict
+        assert agent is not None
+        token = AccessToken(new_token(AGENT_PREFIX), self._options.token_ttl_s, request.scopes)
+        answer = await self._issue(unit, connection, agent, verdict, token)
+        if answer == "replay":
+            return _Denial(_replayed(), agent)
+        return token if answer == "issued" else None
+
+    def _judge(self, agent: Registered | None, assertion: Assertion) -> Claims | _Denial:
+        """Rows 8 to 16, but for the replay."""
+        options = self._options
+        try:
+            claims = verify_assertion(
+                assertion,
+                agent.key if agent is not None else None,
+                audiences=options.audiences,
+                max_lifetime_s=options.assertion_max_lifetime_s,
+                now_s=agent.now_s if agent is not None else 0.0,
+            )
+        except AssertionRefused as refused:
+            if refused.agent_is_proven:
+                return _Denial(refused, agent)
+            return _Denial(refused, claimed_agent_id=assertion.agent_id)
+        assert agent is not None
+        is_stopped = agent.creator_is_disabled and options.disabled_user_stops_agents
+        if agent.status is not AgentStatus.ACTIVE or is_stopped:
+            return _Denial(_disabled(), agent)
+        if options.restored_at_s is not None and claims.iat < options.restored_at_s:
+            return _Denial(_replayed(), agent)
+        return claims
+
+    async def _issue(
+        self, unit: Unit, connection: Connection, agent: Registered, claims: Claims, token: AccessToken
+    ) -> object:
+        """Spend the assertion and store the token: `issued`, `replay`, or None when the agent is not as judged."""
+        signature = unit.signature
+        event = Event(
+            audit_id=new_id(),
+            timestamp=wire_time_of(time.time()),
+            action=AuditAction.AGENT_TOKEN_ISSUED,
+            decision=AuditDecision.ALLOWED,
+            metadata={
+                "tokenTtlSeconds": token.ttl_s,
+                "form": "opaque",
+                "scopes": token.scopes,
+                "publicKeyThumbprint": agent.key.thumbprint,
+            },
+            ip=signature.ip,
+            user_agent=signature.user_agent,
+            request_id=signature.request_id,
+            **_identity(agent),
+        )
+        row = _NewToken(
+            new_id(),
+            agent.agent_id,
+            agent.workspace_id,
+            sha256_hex(token.text),
+            "opaque",
+            token.scopes,
+            token.ttl_s,
+            claims.jti,
+            claims.exp + REPLAY_RETENTION_S,
+        )
+        values = (agent.agent_id, agent.key.thumbprint, _encode(row).decode("utf-8"), self._options.max_active_tokens)
+        return await self._chain.call(connection, store.ISSUE_TOKEN, values, event)
+
+    def _record(self, unit: Unit, denial: _Denial) -> str | None:
+        """Note the row: in the workspace of a proven agent, else at the instance unless there were too many already."""
+        metadata: dict[str, Any] = {"reason": denial.error.code, "verified": denial.agent is not None}
+        whose = {}
+        if denial.agent is not None:
+            whose = _identity(denial.agent)
+        else:
+            count = self._flood.admit(limit_key(unit.signature.ip or ""), AuditAction.AGENT_TOKEN_DENIED, time.time())
+            if not count:
+                return None
+            if denial.claimed_agent_id is not None:
+                metadata["claimedAgentId"] = denial.claimed_agent_id
+            if count > 1:
+                metadata["count"] = count
+        return unit.record(AuditAction.AGENT_TOKEN_DENIED, metadata, decision=AuditDecision.DENIED, **whose)
+
+
+def read_token_request(parameters: Mapping[str, Any]) -> TokenRequest:
+    """The request, by rows 3 and 4. Unknown parameters are ignored, null counts as absent.
+
+    Raises: AppError (400).
+    """
+    if parameters.get("grant_type") not in GRANT_TYPES:
+        accepted = " or ".join(GRANT_TYPES)
+        raise AppError("unsupported_grant_type", f"Set grant_type to {accepted}.", hint=accepted)
+    if parameters.get("client_assertion_type") != ASSERTION_TYPE:
+        raise AppError(
+            "unsupported_assertion_type", f"Set client_assertion_type to {ASSERTION_TYPE}.", hint=ASSERTION_TYPE
+        )
+    assertion = parameters.get("client_assertion")
+    if not isinstance(assertion, str):
+        raise AppError(
+            "invalid_request",
+            "client_assertion must be a string: the assertion the agent signed with its key.",
+            fields=[{"path": "client_assertion", "message": "must be a string"}],
+        )
+    scopes = _read_scopes(parameters.get("scope"))
+    _check_token_type(parameters.get("requested_token_type"))
+    return TokenRequest(assertion, parameters.get("client_id"), scopes)
+
+
+def read_claimed_id(assertion: str) -> str | None:
+    """The agent an unacceptable assertion names, for the log only; None when there is no telling."""
+    segments = assertion[: MAX_SIZE_BYTES + 1].split(".", 2)
+    if len(assertion) > MAX_SIZE_BYTES or len(segments) < 2:
+        return None
+    try:
+        claims = strict_json.loads(base64url.decode(segments[1]), MAX_DEPTH)
+    except (base64url.NotBase64url, strict_json.InvalidJson):
+        return None
+    claimed = claims.get("sub") if isinstance(claims, dict) else None
+    return claimed if is_id(claimed) else None
+
+
+def _read_scopes(scope: object) -> tuple[Scope, ...]:
+    if scope is None:
+        return AGENT_SCOPES
+    names = scope.split(" ") if isinstance(scope, str) else [""]
+    if not all(name in _SCOPES for name in names):
+        accepted = " ".join(_SCOPES)
+        raise AppError("invalid_scope", f"scope may name these, separated by blanks: {accepted}.", hint=accepted)
+    return tuple(wanted for name, wanted in _SCOPES.items() if name in names)
+
+
+def _check_token_type(wanted: object) -> None:
+    if wanted is None or wanted == OPAQUE_TOKEN_TYPE:
+        return
+    reason = "This release issues no JWT access tokens" if wanted == JWT_TOKEN_TYPE else "This type is not known"
+    raise AppError(
+        "unsupported_token_type",
+        f"{reason}: leave requested_token_type out, or set it to {OPAQUE_TOKEN_TYPE}.",
+        hint=OPAQUE_TOKEN_TYPE,
+    )
+
+
+def _identity(agent: Registered) -> dict[str, Any]:
+    """How a proven agent stands in an audit row."""
+    return {
+        "actor": f"agent:{agent.agent_id}",
+        "principal_type": PrincipalType.AGENT,
+        "principal_id": agent.agent_id,
+        "workspace_id": agent.workspace_id,
+        "agent_id": agent.agent_id,
+    }
+
+
+def _disabled() -> AppError:
+    return AppError(
+        "agent_disabled",
+        "The agent is not active: it, or the person it works for, is disabled. Ask a person to enable it.",
+        status=401,
+    )
+
+
+def _replayed() -> AppError:
+    return AppError(
+        "replay_detected",
+        "Replay detected: this assertion was used before. Make a new assertion, with a new jti, for each exchange.",
+    )
