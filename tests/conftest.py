@@ -5,6 +5,7 @@ own, copied from a migrated template.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -23,12 +24,18 @@ from agenthifive.ids import new_id
 
 _CLUSTER = "AGENTHIFIVE_TEST_CLUSTER"
 _TEMPLATE = "agenthifive"
+_DRAWN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-|[0-9a-f]{32}")
 _PASSWORDS = {"owner": "test-owner-password", "app": "test-app-password", "admin": "test-admin-password"}
 
 settings.register_profile(
     "suite", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 settings.load_profile("suite")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Values drawn at random are named by their argument, so that every worker collects the same names."""
+    return argname if isinstance(val, str) and _DRAWN.search(val) else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -38,7 +38,11 @@ def send(
 
 def test_a_header_takes_the_token_and_replaces_the_callers() -> None:
     sent = send("notion", {"apiKey": TOKEN}, [("authorization", "mine"), ("accept", "*/*")])
-    assert sent.headers == [("accept", "*/*"), ("notion-version", "2022-06-28"), ("authorization", f"Bearer {TOKEN}")]
+    assert sent.headers == [
+        ("accept", "*/*"),
+        ("notion-version", "2022-06-28"),
+        ("authorization", f"Bearer {TOKEN}"),
+    ]
     assert sent.secrets == (TOKEN,)
     assert (sent.path, sent.query) == ("/x", "")
     assert TOKEN not in repr(sent)
@@ -57,7 +61,10 @@ def test_a_path_slot_takes_the_token() -> None:
     sent = send("telegram", {"botToken": BOT, "tokenType": "bot"}, path="/bot/getMe")
     assert sent.path == f"/bot{BOT}/getMe"
     assert sent.secrets == (BOT,)
-    assert send("telegram", {"botToken": BOT}, path="/file/bot/photos/bot/1.jpg").path == f"/file/bot{BOT}/photos/bot/1.jpg"
+    assert (
+        send("telegram", {"botToken": BOT}, path="/file/bot/photos/bot/1.jpg").path
+        == f"/file/bot{BOT}/photos/bot/1.jpg"
+    )
     assert send("telegram", {"botToken": "a/b?c#d%"}, path="/bot/getMe").path == "/bota%2Fb%3Fc%23d%25/getMe"
 
 
@@ -108,12 +115,14 @@ def test_a_refresh_token_is_never_sent_but_scrubbed() -> None:
     assert set(sent.secrets) == {TOKEN, "r3fresh-r3fresh"}
 
 
-@pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0b", "é", "\u2028", "a\tb", " a", "a ", "", "a\x7fb", "\ud800"])
+@pytest.mark.parametrize(
+    "value", ["a\r\nb", "a\nb", "a\0b", "é", "\u2028", "a\tb", " a", "a ", "", "a\x7fb", "\ud800"]
+)
 def test_a_header_cannot_carry_it(value: str) -> None:
     """422 `credential_not_injectable`, nothing sent."""
     with pytest.raises(NotInjectable) as refused:
         send("assemblyai", {"apiKey": value})
-    assert not value.strip() or value not in str(refused.value)
+    assert str(refused.value) == "the stored credential cannot stand in the header authorization"
 
 
 @pytest.mark.parametrize("value", ["a\r\nb", "a\0b", "\ud800"])
@@ -165,7 +174,10 @@ def test_anthropic_beta_lists_are_merged(variant: str, sent: str | None, kept: s
     assert headers.get("anthropic-beta") == kept
     assert headers["anthropic-version"] == "2023-06-01"
     assert headers["user-agent"] == "mine"
-    assert ("x-api-key" in headers, "authorization" in headers) == (variant == "api_key", variant != "api_key")
+    assert ("x-api-key" in headers, "authorization" in headers) == (
+        variant == "api_key",
+        variant != "api_key",
+    )
 
 
 def test_anthropic_version_of_the_caller_stays() -> None:
@@ -190,7 +202,12 @@ def test_any_visible_secret_arrives_as_it_is(first: str, second: str) -> None:
     assert "#" not in path
 
 
-@given(st.lists(st.tuples(st.sampled_from(["key", "token", "q", "ke", "keys"]), st.text("ab%2F", max_size=4)), max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["key", "token", "q", "ke", "keys"]), st.text("ab%2F", max_size=4)),
+        max_size=6,
+    )
+)
 def test_what_the_caller_wrote_under_other_names_is_kept(pairs: list[tuple[str, str]]) -> None:
     query = "?" + "&".join(f"{name}={value}" for name, value in pairs) if pairs else ""
     sent = send("trello", {"apiKey": "T", "appKey": "K"}, query=query)

@@ -1,1 +1,1 @@
-"""Everything that is known of a service, as data: where its credential goes, how, and what a call there does."""
+"""What is known of a service, as data: where its credential goes, how, and what a call there does."""

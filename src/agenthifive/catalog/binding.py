@@ -87,7 +87,7 @@ class BoundHost:
         return None
 
     def is_below_prefix(self, path: str) -> bool:
-        """Whether a canonical path lies below the prefix; its strict view then does too, as prefixes are plain."""
+        """Whether a canonical path lies below the prefix; prefixes are plain, so its strict view is too."""
         return not self.prefix or path == self.prefix or path.startswith(self.prefix + "/")
 
     def relative(self, path: str) -> str:
@@ -174,7 +174,8 @@ class Binding:
         bound = self.find(scheme, host, port)
         if bound is not None:
             return bound.plan
-        if (scheme, port) == ("https", HTTPS_PORT) and host in self.service.file.platform_hosts:
+        names = self.service.file.platform_hosts
+        if (scheme, port) == ("https", HTTPS_PORT) and any(covers_host(name, host) for name in names):
             return self.variant.platform_plan
         raise KeyError(host)
 

@@ -1,4 +1,4 @@
-"""The catalog as clients see it: for people the whole entry, for agents what they may ask for. No secret in it.
+"""The catalog as clients see it: people get the whole entry, agents what they may ask for; no secrets.
 
 Source: contract/catalog/SCHEMA.md section 12, agents.md section 11.
 """

@@ -43,7 +43,7 @@ class EntryLimits:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """An entered credential, ready to be probed and sealed. `preview` is the `credentialPreview` on the wire."""
+    """An entered credential, ready to be probed and sealed. `preview` is `credentialPreview` on the wire."""
 
     payload: Mapping[str, Any]
     params: Mapping[str, Any]

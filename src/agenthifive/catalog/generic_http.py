@@ -47,7 +47,8 @@ _MAY_HAVE: Final[Mapping[str, tuple[str, ...]]] = {
     "custom": ("headers", "query"),
 }
 _CREDENTIAL: Final = (
-    "apiKey", "headerName", "headerPrefix", "queryName", "username", "password", "headers", "query", "secrets",
+    "apiKey", "headerName", "headerPrefix", "queryName", "username", "password", "headers", "query",
+    "secrets",
 )  # fmt: skip
 _OTHERS: Final = ("baseUrl", "authType", "defaultHeaders", "paths", "readPosts", "graphqlPaths", "probe")
 _SHOWN: Final = ("headerName", "headerPrefix", "queryName", "username", *_OTHERS)

@@ -1,6 +1,6 @@
 """Which header names a service file or a generic connection may set.
 
-Source: contract/catalog/SCHEMA.md sections 3 and 4.2, connections.md section 5.1; RFC 9110 sections 5.1, 7.6.1.
+Source: contract/catalog/SCHEMA.md sections 3 and 4.2, connections.md section 5.1; RFC 9110 section 7.6.1.
 """
 
 import re

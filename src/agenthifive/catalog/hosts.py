@@ -14,11 +14,13 @@ _SUBDOMAIN: Final = re.compile(_LABEL)
 # Suffixes under which strangers register names, seen in the world of APIs: a wildcard there binds to nobody.
 _PUBLIC_SUFFIXES: Final = frozenset(
     {
-        "co.uk", "org.uk", "ac.uk", "gov.uk", "com.au", "net.au", "co.nz", "co.jp", "co.kr", "co.in", "com.br",
+        "co.uk", "org.uk", "ac.uk", "gov.uk", "com.au", "net.au", "co.nz", "co.jp", "co.kr", "co.in",
+        "com.br",
         "com.cn", "com.mx", "co.za", "com.tr", "com.sg", "github.io", "gitlab.io", "herokuapp.com",
         "vercel.app", "netlify.app", "pages.dev", "workers.dev", "web.app", "firebaseapp.com",
         "azurewebsites.net", "azurestaticapps.net", "cloudapp.net", "trafficmanager.net",
-        "blob.core.windows.net", "cloudfront.net", "amazonaws.com", "s3.amazonaws.com", "elasticbeanstalk.com",
+        "blob.core.windows.net", "cloudfront.net", "amazonaws.com", "s3.amazonaws.com",
+        "elasticbeanstalk.com",
         "on.aws", "appspot.com", "run.app", "cloudfunctions.net", "fly.dev", "onrender.com", "railway.app",
         "ngrok.io", "ngrok.app", "ngrok-free.app", "trycloudflare.com", "r2.dev", "deno.dev", "glitch.me",
         "repl.co", "surge.sh",

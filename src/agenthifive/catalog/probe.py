@@ -1,6 +1,6 @@
 """The validation probe of a connection: the request that checks a credential, and what the reply means.
 
-    build_probe -> ProbeRequest -> (the caller injects and sends) -> judge_probe -> ok | limited | bad | unknown
+    build_probe -> ProbeRequest -> caller injects and sends -> judge_probe -> ok | limited | bad | unknown
 
 Pure: who calls does the I/O. Source: contract/catalog/SCHEMA.md section 5, connections.md section 9.
 """
@@ -104,7 +104,7 @@ def judge_probe(variant: Variant, values: Mapping[str, Any], status: int, body: 
 
 
 def shows_auth_failure(service: Service, value: Any) -> bool:
-    """Whether an ordinary JSON reply says that the credential is dead: then the probe is due, as after a 401."""
+    """Whether an ordinary JSON reply says that the credential is dead: the probe is due, as after a 401."""
     failure = service.file.auth_failure
     return failure is not None and all(_is_met(condition, value) for condition in failure.json)
 

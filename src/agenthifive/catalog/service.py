@@ -1,4 +1,4 @@
-"""A service and its variants as the rest of the house uses them: the checked file, compiled when first needed.
+"""A service and its variants as the rest of the house uses them: checked files, compiled when needed.
 
     ServiceFile -> Service -> variant(id) -> Variant: fields, what is taken from callers, injection plans
                            -> host_rules            : which paths of which host (binding.py asks these)
@@ -213,7 +213,7 @@ class Service:
         return classifier.classify(method, path, strict_path, query, body_json)
 
     def classifier(self, host_name: str | None) -> Classifier:
-        """The classifier for a `[[host]]` name; None for extra and self-hosted ones, which take every entry."""
+        """The classifier for a `[[host]]` name; None for extra and self-hosted ones: every entry applies."""
         return self._classifiers[host_name]
 
     @cached_property

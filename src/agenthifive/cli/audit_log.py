@@ -81,9 +81,14 @@ class Entry:
     def what(self) -> str:
         """What it was about, for people: the call, else the object, else the reason."""
         metadata = self.record.metadata
-        words = [self.agent_name if self.agent_name != self.actor_name else None, self.connection_label]
-        call = " ".join(str(metadata[name]) for name in ("method", "path", "responseStatus") if name in metadata)
-        words += [call, *(str(metadata[name]) for name in ("name", "label", "reason") if name in metadata)]
+        call = ("method", "path", "responseStatus") if "path" in metadata else ("responseStatus",)
+        others = ("name", "label", "email", "reason", "errorCode")
+        words = [
+            self.agent_name if self.agent_name != self.actor_name else None,
+            self.connection_label,
+            " ".join(str(metadata[name]) for name in call if name in metadata),
+            *(str(metadata[name]) for name in others if metadata.get(name) is not None),
+        ]
         return " · ".join(dict.fromkeys(word for word in words if word))
 
 

@@ -37,12 +37,16 @@ class Place:
     listen_dsn: str
     cluster: embedded.Cluster | None
 
+    def revision(self) -> str | None:
+        """The revision of the schema; None before the first migration. Raises: psycopg.Error."""
+        return migrate.revision(self.owner_dsn if self.cluster is None else self.cluster.dsn("admin"))
+
     def migrate(self, say: Callable[[str], None]) -> bool:
         """Bring the schema up to date; the embedded database gets its roles before and after."""
         if self.cluster is None:
             return migrate.upgrade(self.owner_dsn, say)
-        if migrate.revision(self.cluster.dsn("admin")) == migrate.HEAD:
-            return False
+        if self.revision() == migrate.HEAD:
+            return False  # before its first migration the cluster has no owner to ask as
         embedded.apply_roles(self.cluster)
         changed = migrate.upgrade(self.owner_dsn, say)
         embedded.apply_roles(self.cluster)

@@ -112,12 +112,10 @@ def _wait_for_database(terminal: Terminal, place: "Place", timeout_s: float) -> 
     """Wait for PostgreSQL as long as a start may. Raises: psycopg.OperationalError."""
     import psycopg
 
-    from agenthifive.db import migrate as migrations
-
     deadline, is_told = time.monotonic() + timeout_s, False
     while True:
         try:
-            migrations.revision(place.app_dsn)
+            place.revision()
         except psycopg.OperationalError:
             if time.monotonic() + _RETRY_S > deadline:
                 raise
@@ -131,16 +129,16 @@ def _wait_for_database(terminal: Terminal, place: "Place", timeout_s: float) -> 
 
 def _migrate(terminal: Terminal, loaded: "LoadedSettings", place: "Place") -> bool:
     from agenthifive.cli.database import open_desk
-    from agenthifive.db import migrate as migrations
+    from agenthifive.db.migrate import HEAD
     from agenthifive.words import AuditAction
 
-    before = migrations.revision(place.owner_dsn)
+    before = place.revision()
     if not place.migrate(terminal.say):
         return False
 
     async def record() -> None:
         async with open_desk(loaded.settings, place) as desk, desk.unit() as unit:
-            unit.record(AuditAction.DATABASE_MIGRATED, {"from": before, "to": migrations.HEAD})
+            unit.record(AuditAction.DATABASE_MIGRATED, {"from": before, "to": HEAD})
 
     asyncio.run(record())
     return True

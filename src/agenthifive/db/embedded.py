@@ -85,7 +85,8 @@ def start(home: Path, passwords: Mapping[str, str], say: Callable[[str], None]) 
     else:
         cluster = Cluster(data, socket, running, passwords)
     _wait_until_ready(cluster)
-    _ensure_database(cluster)
+    if _ensure_database(cluster):
+        apply_roles(cluster)
     return cluster
 
 
@@ -291,6 +292,11 @@ def _wait_until_ready(cluster: Cluster) -> None:
         try:
             psycopg.connect(dsn).close()
         except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise EmbeddedError(
+                    f"The database in {cluster.data} was created with other secrets than those in secrets.env. "
+                    f"Bring the old secrets.env back, or remove {cluster.data.parent} to begin anew."
+                ) from None
             gone = not Path(f"/proc/{cluster.pid}").exists()
             if gone or time.monotonic() > deadline:
                 tail = (cluster.data / "server.log").read_text("utf-8", "replace").strip().splitlines()[-3:]
@@ -300,7 +306,10 @@ def _wait_until_ready(cluster: Cluster) -> None:
             return
 
 
-def _ensure_database(cluster: Cluster) -> None:
+def _ensure_database(cluster: Cluster) -> bool:
+    """True when it was not there."""
     with psycopg.connect(make_conninfo(cluster.dsn("admin"), dbname="postgres"), autocommit=True) as conn:
         if conn.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
             conn.execute(f"CREATE DATABASE {DATABASE}")
+            return True
+    return False

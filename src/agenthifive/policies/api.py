@@ -33,6 +33,8 @@ _INVALID: Final = (
 )
 _FACET_ERRORS: Final = (*_INVALID, "not_found", "version_conflict")
 
+_YEARS: Final = range(2000, 2200)
+
 routes = Routes("policies")
 
 
@@ -292,12 +294,12 @@ def _etag(policy: StoredPolicy) -> dict[str, str]:
 
 
 def _instant(text: str) -> datetime:
-    """RFC 3339 with its offset. Raises: AppError (400)."""
+    """RFC 3339 with its offset, within reach of calendars. Raises: AppError (400)."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         at = None
-    if at is None or at.tzinfo is None:
+    if at is None or at.tzinfo is None or at.year not in _YEARS:
         message = "must be an instant such as 2026-11-23T14:51:28.195Z"
         raise AppError("invalid_request", f"at {message}.", fields=[{"path": "at", "message": message}])
     return at

@@ -156,7 +156,7 @@ class Policies:
         seen = await self.find(unit, caller, policy_id)
         connection = await unit.begin()
         await store.hold_agent(connection, caller.workspace_id, seen.agent_id)
-        pass
+        await store.hold_connection(connection, caller.workspace_id, seen.connection_id)
         policy = await store.hold_policy(connection, caller.workspace_id, policy_id)
         if policy is None:
             raise _no_policy()
@@ -171,7 +171,7 @@ class Policies:
         return place
 
     async def _place(self, connection: Connection, caller: Caller, connection_id: str) -> Place | None:
-        record = await store.find_connection(connection, caller.workspace_id, connection_id)
+        record = await store.hold_connection(connection, caller.workspace_id, connection_id)
         return None if record is None else read_place(record, self._catalog)
 
 

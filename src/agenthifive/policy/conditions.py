@@ -36,6 +36,7 @@ _NUMBER: Final = re.compile(r"\s*-?[0-9]+(?:\.[0-9]+)?\s*")
 _DATE: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}:[0-9]{2})?)?"
 )
+_SEPARATOR: Final = re.compile("[,;]")
 ORG_DOMAINS: Final = "$orgDomains"
 
 Test: TypeAlias = Callable[[Any, Request, datetime], bool]
@@ -136,7 +137,7 @@ def _compile_test(operator: str, expected: Any, is_certain: bool, path: FieldPat
     if operator == "within_last_days":
         return lambda value, _request, now: _is_recent(value, expected, now)
     if operator in DOMAIN_OPERATORS:
-        return _domain_test(expected, wants_inside=operator == "domain_in")
+        return _domain_test(expected, is_certain, wants_inside=operator == "domain_in")
     return _comparison(operator, expected, is_certain)
 
 
@@ -226,13 +227,17 @@ def _read_number(value: Any) -> float | None:
     return None
 
 
-def _domain_test(listed: list[str], *, wants_inside: bool) -> Test:
+def _domain_test(listed: list[str], is_certain: bool, *, wants_inside: bool) -> Test:
     fixed = tuple(domain.lower() for domain in listed if domain != ORG_DOMAINS)
     wants_own = ORG_DOMAINS in listed
 
     def test(value: Any, request: Request, _now: datetime) -> bool:
         domains = fixed + tuple(d.lower() for d in request.org_domains) if wants_own else fixed
-        return _is_in_domain(as_text(value), domains) is wants_inside
+        text = as_text(value)
+        # One text may list several addresses; each of them counts, in both readings.
+        addresses = [part for reading in (text, fold(text)) for part in _SEPARATOR.split(reading) if part.strip()]
+        results = [_is_in_domain(address, domains) is wants_inside for address in addresses or [""]]
+        return all(results) if is_certain else any(results)
 
     return test
 

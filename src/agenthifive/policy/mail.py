@@ -14,8 +14,9 @@ import email
 import email.policy
 from collections.abc import Iterable, Mapping
 from email.errors import MessageError
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.utils import getaddresses
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from agenthifive.policy.members import OPAQUE, Several
@@ -36,6 +37,8 @@ class _Unreadable:
 UNREADABLE: Final = _Unreadable()
 MailView: TypeAlias = Mail | _Unreadable | None
 
+MAX_MIME_PARTS: Final = 1000
+MAX_HEADER_LENGTH: Final = 64 * 1024
 _OUTLOOK_PARTS: Final = frozenset(
     ("toRecipients", "ccRecipients", "bccRecipients", "subject", "body", "attachments", "comment")
 )
@@ -175,13 +178,17 @@ def _read_mime(data: bytes | None) -> MailView:
         return UNREADABLE
 
 
-def _mime_mail(message: EmailMessage) -> Mail:
+def _mime_mail(message: EmailMessage) -> MailView:
+    parts = list(islice(message.walk(), MAX_MIME_PARTS + 1))
+    if len(parts) > MAX_MIME_PARTS or any(_header_length(part) > MAX_HEADER_LENGTH for part in parts):
+        return UNREADABLE  # the parser of the standard library takes too long on these
+
     def people(name: str) -> list[str]:
         return _addresses_in(*(str(value) for value in message.get_all(name, [])))
 
     texts: list[str] = []
     files: list[dict[str, Any]] = []
-    for part in message.walk():
+    for part in parts:
         if part.is_multipart():
             continue
         content = part.get_payload(decode=True)
@@ -193,6 +200,10 @@ def _mime_mail(message: EmailMessage) -> Mail:
             texts.append(plain(_decode_text(data, part.get_content_charset())))
     subject = "\n".join(str(value) for value in message.get_all("subject", []))
     return _mail(people("from"), people("to"), people("cc"), people("bcc"), subject, texts, files)
+
+
+def _header_length(part: Message) -> int:
+    return sum(len(name) + len(value) for name, value in part.raw_items())
 
 
 def _decode_text(data: bytes, charset: str | None) -> str:

@@ -15,7 +15,7 @@ import re2
 
 PATTERN_MEMORY_BYTES: Final = 8 * 1024 * 1024
 MAX_PATTERN_LENGTH: Final = 8192
-_SET_MEMORY_BYTES: Final = 32 * 1024 * 1024
+_SET_MEMORY_BYTES: Final = 16 * 1024 * 1024
 _ALWAYS: Final = ""
 _UNSUPPORTED: Final = (
     ("(?=", "look-ahead"),
@@ -102,7 +102,8 @@ def _options(memory_bytes: int, ignore_case: bool) -> Any:
 
 
 def _make_set(patterns: tuple[str, ...], ignore_case: bool) -> Any:
-    searched = re2.Set.SearchSet(_options(_SET_MEMORY_BYTES, ignore_case))
+    memory_bytes = _SET_MEMORY_BYTES if len(patterns) > 1 else PATTERN_MEMORY_BYTES
+    searched = re2.Set.SearchSet(_options(memory_bytes, ignore_case))
     try:
         for pattern in patterns:
             searched.Add(pattern)

@@ -58,9 +58,18 @@ def pii_type_names() -> frozenset[str]:
 
 
 def templates_for(provider: str) -> list[dict[str, Any]]:
-    """The templates of a provider or of one service, in the order of the file."""
+    """The templates of a provider or of one service, in the order of the file.
+
+    Shapes: allowlists: those of the standard tier. sensitive: it does more than read.
+    """
     return [
-        deepcopy({name: value for name, value in template.items() if name != "tiers"})
+        deepcopy(
+            {
+                **{name: value for name, value in template.items() if name != "tiers"},
+                "allowlists": template["tiers"]["standard"]["allowlists"],
+                "sensitive": template["mode"] != "read",
+            }
+        )
         for template in _document()["templates"]
         if provider in (template["provider"], template["service"])
     ]

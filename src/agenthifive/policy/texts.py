@@ -27,6 +27,9 @@ _LOOK_ALIKES: Final = dict(
         strict=True,
     )
 )
+# Two characters whose compatibility forms are 18 and 8 letters long: in long texts they stand for a blank.
+_LONG_LIGATURES: Final = {0xFDFA: " ", 0xFDFB: " "}
+_LONG_TEXT: Final = 64 * 1024
 _FILLERS: Final = "\u034f\u115f\u1160\u3164\uffa0"
 
 
@@ -77,6 +80,8 @@ _TURNS: Final = ("messages", "input", "contents")
 def fold(text: str) -> str:
     """The reading in which compatibility forms, invisible characters and look-alikes are undone."""
     if not text.isascii():
+        if len(text) > _LONG_TEXT:
+            text = text.translate(_LONG_LIGATURES)
         text = unicodedata.normalize("NFKC", text)
         for char in _FOLDINGS.keys() & set(text):
             text = text.replace(char, _FOLDINGS[char])

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 _DAY: Final = 24 * 60
 _WEEK: Final = 7 * _DAY
 _SEARCH_DAYS: Final = 8
-_STEP: Final = timedelta(hours=3)
+_STEP: Final = timedelta(hours=12)  # no zone changes its clock twice within it
 _DAY_NAMES: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 
 

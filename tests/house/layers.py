@@ -1,0 +1,108 @@
+"""Which room may import which, from the ground up, and the exceptions with their reasons.
+
+ground <- policy, vault <- catalog <- db, audit <- edge <- rooms <- assembly <- app <- cli
+"""
+
+from collections.abc import Mapping
+
+GROUND = frozenset({"", "words", "errors", "ids", "strict_json"})
+"""What everybody may import: the closed vocabularies, refusals, identifiers, one reading of JSON, the version."""
+
+SETTINGS = frozenset(
+    {
+        "settings",
+        "settings_values",
+        "settings_calls",
+        "settings_instance",
+        "settings_later",
+        "settings_sources",
+        "secrets_env",
+        "database_url",
+        "git_index",
+        "production",
+    }
+)
+"""Reading and judging the settings: imports nothing of ours outside itself."""
+
+BASE = frozenset({"vault", "db", "audit", "edge"})
+
+ROOMS: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(GROUND - {""}, frozenset()),
+    "": frozenset(),
+    **dict.fromkeys(SETTINGS, SETTINGS),
+    "policy": frozenset({"words", "strict_json"}),
+    "vault": GROUND,
+    "catalog": GROUND | {"policy"},
+    "db": GROUND,
+    "audit": GROUND | {"vault", "db"},
+    "edge": GROUND | {"vault", "db", "audit"},
+    "operations": GROUND | BASE,
+    "broker": GROUND | BASE | {"policy", "catalog"},
+    "agents": GROUND | BASE | {"catalog"},
+    "people": GROUND | BASE | {"operations"},
+    "policies": GROUND | BASE | {"policy", "catalog"},
+    "connections": GROUND | BASE | {"policy", "catalog", "operations"},
+    "assembly": GROUND | BASE | {"settings", "catalog", "broker", "agents", "people", "policies", "connections",
+                                 "operations"},
+    "app": GROUND | BASE | {"settings", "catalog", "operations", "assembly"},
+    "cli": GROUND | BASE | SETTINGS | {"catalog", "broker", "agents", "people", "policies", "connections",
+                                       "operations", "app"},
+    "__main__": frozenset({"cli"}),
+}  # fmt: skip
+"""Room -> rooms it may import besides itself."""
+
+EXCEPTIONS: Mapping[tuple[str, str], str] = {
+    ("catalog.catalog", "broker.host"): "host names of the settings are read by the reader that reads those of calls",
+    ("catalog.fields", "broker.target"): "base addresses are read by the one strict parser of addresses",
+    ("catalog.generic_http", "broker.target"): "the same",
+    ("vault.canary", "db.database"): "the check values of the keys are rows",
+    ("db.unit", "audit.chains"): "a change and its audit rows are one transaction",
+    ("db.unit", "audit.model"): "the same",
+    ("edge.gatekeeper", "operations.ratelimit"): "failed credentials are counted before anybody is known",
+    ("audit.api", "edge.answers"): "the routes of the audit room",
+    ("audit.api", "edge.body"): "the same",
+    ("audit.api", "edge.callers"): "the same",
+    ("audit.api", "edge.routing"): "the same",
+    ("audit.service", "operations.ratelimit"): "exports are limited",
+    ("operations.instance", "settings"): "the first address and mode of an installation are kept with its identity",
+    ("operations.reference", "settings"): "writes the page about the settings",
+    ("operations.server", "app"): "runs the application; only the command line imports it",
+    ("people.assembly", "settings"): "part of the assembly",
+    ("policies.explain", "broker.grants"): "what would happen is decided by what decides in earnest",
+    ("policies.explain", "broker.http"): "the same",
+    ("policies.explain", "broker.judge"): "the same",
+    ("policies.explain", "broker.llm"): "the same",
+    ("policies.explain", "broker.model"): "the same",
+    ("policies.explain", "broker.target"): "the same",
+    ("connections.answers", "broker.host"): "host names are read by the reader that reads those of calls",
+    ("connections.calls", "broker.decompress"): "probes and revocations leave by the one way out, bounded as calls are",
+    ("connections.calls", "broker.egress"): "the same",
+    ("connections.calls", "broker.inject"): "the same",
+    ("connections.calls", "broker.scrub"): "the same",
+    ("connections.calls", "broker.target"): "the same",
+    ("connections.calls", "broker.wire"): "the same",
+    ("connections.checkup", "broker.egress"): "the same",
+    ("connections.probes", "broker.egress"): "the same",
+    ("connections.revocation", "broker.egress"): "the same",
+    ("connections.service", "broker.egress"): "the same",
+    ("connections.watch", "broker.egress"): "the same",
+    ("connections.watch", "broker.model"): "learns from the replies of calls that a credential has died",
+}
+"""(module, imported module) -> why this once the direction is another."""
+
+WEB_FRAMEWORKS = frozenset({"fastapi", "starlette", "uvicorn", "jinja2"})
+
+WEB_FILES: Mapping[str, str] = {
+    "edge/answers.py": "the shape of answers",
+    "edge/gatekeeper.py": "reads the credential of a request",
+    "edge/listener.py": "the server's protocol",
+    "edge/management.py": "the FastAPI application",
+    "edge/routing.py": "declared routes",
+    "operations/server.py": "runs the server",
+    "people/browser.py": "cookies of the sign-in routes and pages",
+    "agents/bodies.py": "the token exchange takes forms as well as JSON",
+    "assembly.py": "puts the application together",
+    "app.py": "the same",
+    "cli/instance.py": "prints the OpenAPI document without a server",
+}
+"""Files besides `api.py`, `*_api.py` and `pages.py` that may know the web framework, and why."""
