@@ -13,8 +13,8 @@ _HEADING: Final = """\
 # Command line
 
 `agenthifive [GLOBAL OPTIONS] COMMAND`. Commands read the same [settings](settings.md) as the server and, but for
-`agent` and `healthcheck`, work on the database directly; what they change is recorded under `cli:<account>`. With `--json`
-a command answers with one object on standard output: `{"ok":true,"command","data","warnings"}` or
+`agent` and `healthcheck`, work on the database directly; what they change is recorded under `cli:<account>`. With
+`--json` a command answers with one object on standard output: `{"ok":true,"command","data","warnings"}` or
 `{"ok":false,"command","error","code","hint"}`. A secret is shown once.
 
 This page is generated (`python -m tools.reference`).

@@ -30,9 +30,9 @@ approver, `adm` admin, `own` owner; `aud` admits owners, admins and viewers); `T
 this scope, its owner's role permitting; `G:<scope>` an agent's access token with this scope. Every route that is not
 public may answer `authentication_required`, `invalid_token`, `insufficient_scope`, `insufficient_role` and
 `agent_not_allowed`; every route with a body `invalid_json`, `invalid_request`, `payload_too_large` and
-`unsupported_media_type`; every route with a limit `rate_limited`; every route `unavailable`. The column lists the others
-([errors](errors.md)). GET routes answer HEAD. One slash at the end of a path is ignored. A running server describes
-the bodies at `/openapi.json`.
+`unsupported_media_type`; every route with a limit `rate_limited`; every route `unavailable`. The column lists the
+others ([errors](errors.md)). GET routes answer HEAD. One slash at the end of a path is ignored. A running server
+describes the bodies at `/openapi.json`.
 
 This page is generated (`python -m tools.reference`).
 """
@@ -110,7 +110,7 @@ def list_operations() -> tuple[Operation, ...]:
 
 
 def _declared(route: DeclaredRoute) -> Operation:
-    (method,) = route.methods - {"HEAD"}
+    (method,) = (route.methods or set()) - {"HEAD"}
     return Operation(
         tag=str(route.tags[0]),
         method=method,
@@ -125,15 +125,13 @@ def _declared(route: DeclaredRoute) -> Operation:
 
 def _brokered() -> tuple[Operation, ...]:
     """The routes in front of FastAPI."""
-
-    def made(method: str, path: str, about: str, access: Access, audit: Sequence[str]) -> Operation:
-        return Operation(
-            "broker", method, path, about, access.describe(), audit, ("section Calls",), RateLimit.IN_FLIGHT
-        )
-
+    execute = "Call a provider through the vault (model B), or obtain a token (model A)."
+    proxy = "A vendor's own API with an agent's token in the place of the key; GET, POST, PUT, PATCH, DELETE."
     return (
-        made("POST", EXECUTE_PATH, "Call a provider through the vault (model B), or obtain a token (model A).",
-             EXECUTE_ACCESS, (*_CALL_AUDIT, *_VEND_AUDIT)),
-        made("ALL", LLM_PREFIX + "{provider}/{path}", "A vendor's own API with an agent's token in the place of the key; "
-             "GET, POST, PUT, PATCH, DELETE.", LLM_ACCESS, _CALL_AUDIT),
-    )  # fmt: skip
+        _made("POST", EXECUTE_PATH, execute, EXECUTE_ACCESS, (*_CALL_AUDIT, *_VEND_AUDIT)),
+        _made("ALL", LLM_PREFIX + "{provider}/{path}", proxy, LLM_ACCESS, _CALL_AUDIT),
+    )
+
+
+def _made(method: str, path: str, about: str, access: Access, audit: Sequence[str]) -> Operation:
+    return Operation("broker", method, path, about, access.describe(), audit, ("section Calls",), RateLimit.IN_FLIGHT)

@@ -10,13 +10,13 @@ from tools.markdown import code, codes, table
 _HEADING: Final = """\
 # Services
 
-{count} services, {ready} of which can be connected with this release; the files are in `src/agenthifive/catalog/services/`.
-*Variants* are the ways to connect, each with its models (B: AgentHiFive calls, A: the credential is handed out).
-Variants marked `–` need a sign-in at the provider or a mail account and cannot be connected with this release.
-*Hosts* are the only places the credential may go; `*.` stands for one tenant's name, `own` for a base address the
-person enters. *LLM* is the name below `/v1/vault/llm/`. *Confidence*: `verified-in-original` entries were in use in
-the original AgentHiFive, `public-docs-knowledge` entries were written from public documentation and not tried against
-the provider.
+{count} services, {ready} of which can be connected with this release; their files are in
+`src/agenthifive/catalog/services/`. *Variants* are the ways to connect, each with its models (B: AgentHiFive calls,
+A: the credential is handed out). Variants marked `–` need a sign-in at the provider or a mail account and cannot be
+connected with this release. *Hosts* are the only places the credential may go; `*.` stands for one tenant's name,
+`own` for a base address the person enters. *LLM* is the name below `/v1/vault/llm/`. *Confidence*:
+`verified-in-original` entries were in use in the original AgentHiFive, `public-docs-knowledge` entries were written
+from public documentation and not tried against the provider.
 
 This page is generated (`python -m tools.reference`).
 """

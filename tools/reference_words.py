@@ -1,12 +1,16 @@
-"""The pages of the closed vocabularies: error codes, audit actions, scopes."""
+"""The pages of the closed vocabularies: error codes, audit actions, scopes.
 
+What a word means stands in errors.toml and audit-actions.toml beside this file; the rest comes from the code.
+"""
+
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from agenthifive.errors import STATUS
 from agenthifive.people.tokens import DESCRIPTIONS
 from agenthifive.words import AGENT_SCOPES, PAT_DEFAULT_SCOPES, PAT_SCOPES, SENSITIVE_SCOPES, AuditAction, Scope
-from tools import audit_meanings, error_meanings
 from tools.markdown import code, codes, table
 from tools.reference_routes import Operation, list_operations
 
@@ -53,9 +57,8 @@ _AGENT_ONLY: Final[Mapping[Scope, str]] = {
 
 def render_errors() -> str:
     """The Markdown of docs/reference/errors.md. Raises: ValueError for a code without a meaning."""
-    _compare("error code", {c for section in error_meanings.SECTIONS.values() for c in section}, set(STATUS))
     parts = [_ERRORS]
-    for title, section in error_meanings.SECTIONS.items():
+    for title, section in _read_meanings("errors.toml", set(STATUS)).items():
         rows = [(code(name), str(STATUS[name]), when, then) for name, (when, then) in section.items()]
         parts.append(f"\n## {title}\n\n" + table(("code", "status", "when", "what to do"), rows))
     return "".join(parts)
@@ -63,10 +66,9 @@ def render_errors() -> str:
 
 def render_audit_actions() -> str:
     """The Markdown of docs/reference/audit-actions.md. Raises: ValueError for an action without a meaning."""
-    _compare("audit action", {a for section in audit_meanings.SECTIONS.values() for a in section}, set(AuditAction))
     operations = list_operations()
     parts = [_AUDIT]
-    for title, section in audit_meanings.SECTIONS.items():
+    for title, section in _read_meanings("audit-actions.toml", set(AuditAction)).items():
         rows = [
             (code(name), when, metadata, _routes([o for o in operations if name in o.audit]))
             for name, (when, metadata) in section.items()
@@ -96,6 +98,10 @@ def _routes(operations: list[Operation]) -> str:
     return codes(f"{operation.method} {operation.path}" for operation in operations)
 
 
-def _compare(kind: str, explained: set[str], known: set[str]) -> None:
+def _read_meanings(file: str, known: set[str]) -> Mapping[str, Mapping[str, tuple[str, str]]]:
+    """Meanings by section and word. Raises: ValueError unless exactly the known words have one."""
+    sections: dict[str, dict[str, tuple[str, str]]] = tomllib.loads(Path(__file__).with_name(file).read_text("utf-8"))
+    explained = {word for section in sections.values() for word in section}
     if explained != known:
-        raise ValueError(f"{kind}: without a meaning {sorted(known - explained)}; unknown {sorted(explained - known)}")
+        raise ValueError(f"{file}: missing {sorted(known - explained)}, unknown {sorted(explained - known)}")
+    return sections

@@ -175,7 +175,6 @@ def _own_endpoints(app: Application) -> Sequence[tuple[str, int]]:
     """Addresses that no call may reach: our own listener and the database."""
     endpoints = [(app.settings.api_bind_host, app.settings.api_port)]
     parameters = conninfo_to_dict(app._dsn)  # noqa: SLF001 - same module
-    for host in str(parameters.get("host") or "").split(","):
-        if host and not host.startswith("/"):
-            endpoints.append((host, int(str(parameters.get("port") or 5432).split(",", maxsplit=1)[0])))
-    return endpoints
+    port = int(str(parameters.get("port") or 5432).split(",", maxsplit=1)[0])
+    hosts = str(parameters.get("host") or "").split(",")
+    return [*endpoints, *((host, port) for host in hosts if host and not host.startswith("/"))]

@@ -43,6 +43,7 @@ from agenthifive.edge.gatekeeper import Gatekeeper, LookUps
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
 from agenthifive.operations import api as operations_api
+from agenthifive.operations import pages as operations_pages
 from agenthifive.operations.jobs import Job
 from agenthifive.operations.ratelimit import RateLimiter, Window, sweep_limits
 from agenthifive.people import api as people_api
@@ -151,13 +152,7 @@ async def make_broker(
         max_download_bytes=settings.max_download_bytes,
         on_auth_failure=watch.on_auth_failure,
     )
-    options = BrokerOptions(
-        http_hosts=guard.http_hosts,
-        agent_max_in_flight=settings.agent_max_in_flight,
-        head_timeout_s=settings.provider_head_timeout_seconds,
-        llm_head_timeout_s=settings.llm_head_timeout_seconds,
-        idempotency_ttl_s=settings.idempotency_ttl_hours * 3600,
-    )
+    options = _broker_options(settings, guard)
     broker = Broker(grants, changes, writer, app.keyring, egress, idempotency, delivery, options)
     http = BrokerHttp(
         broker,
@@ -176,14 +171,29 @@ async def make_broker(
         await writer.close()
         await egress.close()
 
-    jobs = (
+    jobs = _broker_jobs(connections, grants)
+    return BrokerRoom(broker, grants, changes, writer, egress, live, http, connections, policies, jobs, close)
+
+
+def _broker_options(settings: Settings, guard: Guard) -> BrokerOptions:
+    return BrokerOptions(
+        http_hosts=guard.http_hosts,
+        agent_max_in_flight=settings.agent_max_in_flight,
+        head_timeout_s=settings.provider_head_timeout_seconds,
+        llm_head_timeout_s=settings.llm_head_timeout_seconds,
+        idempotency_ttl_s=settings.idempotency_ttl_hours * 3600,
+        rule_evaluation_s=settings.rule_evaluation_seconds,
+    )
+
+
+def _broker_jobs(connections: ConnectionService, grants: Grants) -> Sequence[Job]:
+    return (
         *connection_jobs(connections.revocations),
         Job("limit_sweep", 300.0, _on_connection(sweep_limits)),
         Job("key_sweep", 300.0, _on_connection(sweep_keys)),
         Job("minute_sweep", 300.0, _on_connection(sweep_minutes)),
         Job("last_seen", 30.0, grants.note_used, is_shared=False),
     )
-    return BrokerRoom(broker, grants, changes, writer, egress, live, http, connections, policies, jobs, close)
 
 
 def make_rooms(app: "Application") -> FastAPI:
@@ -191,6 +201,7 @@ def make_rooms(app: "Application") -> FastAPI:
     management = make_management(
         [
             operations_api.routes.router,
+            operations_pages.routes.router,
             people_api.routes.router,
             people_pages.routes.router,
             agents_api.routes.router,

@@ -16,6 +16,7 @@ from agenthifive.edge.gate import Gate
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
 from agenthifive.ids import new_id
+from agenthifive.operations.journal import Journal
 from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.words import PrincipalType, RateLimit, Role, Scope
 
@@ -76,7 +77,7 @@ class House:
         self.gate = Gate(
             broker=Nobody(), management=management, lifespan=Nobody(), proxies=TrustedProxies(()),
             headers=StandardHeaders(ORIGIN), web_origin=ORIGIN, cors_origins=frozenset(), meter=Nobody(),
- journal=Journal(is_on=False, is_readable=False),
+            journal=Journal(is_on=False, is_readable=False),
         )  # fmt: skip
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.gate), base_url=ORIGIN)
 

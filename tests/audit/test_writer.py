@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agenthifive.audit.lane import BudgetExceeded, Claim, Entry, KeyTaken, Kind, RateUnit
+from agenthifive.audit.lane import BudgetExceeded, Claim, Entry, KeyTaken, Kind, RateUnit, _claims, _units
 from agenthifive.audit.model import Event
 from agenthifive.audit.writer import AuditUnavailable, Writer
 from agenthifive.db.database import Database
@@ -184,6 +184,14 @@ async def test_an_idempotency_key_is_claimed_once_over_two_replicas(
     held = log.ask("SELECT audit_id::text, state FROM t_idempotency_keys WHERE key = ANY(%s)", keys)
     assert set(held) == {(winner, "running") for winner in winners}
     assert len(held) == 3
+
+
+async def test_keys_and_pairs_are_taken_in_one_order_whatever_the_order_of_the_calls(pen: Pen) -> None:
+    """Two lanes that want the same ones must not wait for each other."""
+    units = [RateUnit(new_id(), new_id(), 9) for _ in range(3)]
+    entries = [pen.intent(unit, claim(key)) for unit, key in zip(units, ("key-c", "key-a", "key-b"), strict=True)]
+    assert _claims(entries) == _claims(entries[::-1])
+    assert _units(entries) == _units(entries[::-1])
 
 
 async def test_an_expired_key_may_be_claimed_again(pen: Pen, log: Log) -> None:

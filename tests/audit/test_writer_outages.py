@@ -260,6 +260,9 @@ class Wire(Direct):
         if fault == "overtaken":  # the server got it, but will be slow
             Wire.held.append(values)
             raise psycopg.OperationalError(fault)
+        if fault == "replaced":  # the slow one commits now, and this one not at all
+            await super().call(name, statement, Wire.held[0])
+            raise psycopg.OperationalError(fault)
         answer = await super().call(name, statement, values)
         if fault == "unconfirmed":
             raise psycopg.OperationalError(fault)
@@ -323,6 +326,23 @@ async def test_a_chain_overtaken_by_a_commit_nobody_heard_of_is_given_up(faulty:
         await faulty.settles(EXISTS, [(1,)], outcome.event.audit_id)
     assert await faulty.ask(EXISTS, late.event.audit_id) == [(1,)]
     assert faulty.is_whole()
+
+
+async def test_a_batch_in_the_place_of_another_is_not_taken_for_it(
+    faulty: Caller, monkeypatch: pytest.MonkeyPatch, make_writer: Callable[..., Writer]
+) -> None:
+    """Equally long batches end in the same number; only the hash tells whose rows these are."""
+    monkeypatch.setattr(writer_module, "_LANES", 1)
+    caller = Caller(make_writer(deadline_s=DEADLINE_S), faulty.make_event, faulty.log, faulty.database)
+    await caller.writer.start()
+    await caller.append()
+    Wire.plan = ["overtaken", "replaced"]
+    first, second = await caller.is_refused(), await caller.is_refused()
+    assert await caller.ask(EXISTS, first.event.audit_id) == [(1,)]
+    assert await caller.ask(EXISTS, second.event.audit_id) == [(0,)]
+    await caller.recovers()
+    await caller.writer.close()
+    assert caller.is_whole()
 
 
 async def test_a_head_that_cannot_be_read_back_ends_the_chain(faulty: Caller) -> None:

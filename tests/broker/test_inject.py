@@ -115,9 +115,7 @@ def test_a_refresh_token_is_never_sent_but_scrubbed() -> None:
     assert set(sent.secrets) == {TOKEN, "r3fresh-r3fresh"}
 
 
-@pytest.mark.parametrize(
-    "value", ["a\r\nb", "a\nb", "a\0b", "é", "\u2028", "a\tb", " a", "a ", "", "a\x7fb", "\ud800"]
-)
+@pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0b", "é", "\u2028", "a\tb", " a", "a ", "", "a\x7fb", "\ud800"])
 def test_a_header_cannot_carry_it(value: str) -> None:
     """422 `credential_not_injectable`, nothing sent."""
     with pytest.raises(NotInjectable) as refused:

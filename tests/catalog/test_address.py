@@ -38,9 +38,7 @@ def test_templates_are_filled(
     assert service_of(catalog, service).address(template, values) == address
 
 
-@pytest.mark.parametrize(
-    "value", ["evil.test/", "a@evil.test", "evil.test:8443", "x y", "", "127.0.0.1", "{a}.test"]
-)
+@pytest.mark.parametrize("value", ["evil.test/", "a@evil.test", "evil.test:8443", "x y", "", "127.0.0.1", "{a}.test"])
 def test_a_value_cannot_become_another_host(catalog: Catalog, value: str) -> None:
     with pytest.raises(Unrenderable):
         service_of(catalog, "jira").address("https://{siteUrl}/rest", {"siteUrl": value})
@@ -54,7 +52,5 @@ def test_what_is_missing_is_named_not_guessed(catalog: Catalog) -> None:
 
 
 def test_a_base_address_means_nothing_to_a_service_that_has_none(catalog: Catalog) -> None:
-    address = service_of(catalog, "notion").address(
-        "https://api.notion.com/v1/x", {"baseUrl": "https://evil.test"}
-    )
+    address = service_of(catalog, "notion").address("https://api.notion.com/v1/x", {"baseUrl": "https://evil.test"})
     assert address == "https://api.notion.com/v1/x"

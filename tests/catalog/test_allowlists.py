@@ -65,9 +65,7 @@ def test_the_generic_read_tier_only_reads(catalog: Catalog) -> None:
 
 def test_other_generic_tiers_take_the_default(catalog: Catalog) -> None:
     service, binding = bound(catalog, "notion")
-    assert [entry.wire() for entry in tier_entries(service, binding, "manage")] == default_allowlists(
-        service, binding
-    )
+    assert [entry.wire() for entry in tier_entries(service, binding, "manage")] == default_allowlists(service, binding)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,7 @@ NAMES = frozenset({"token"})
         ("binary", None, None, ()),
     ],
 )
-def test_arguments_are_taken_wherever_they_stand(
-    kind: str, value: Any, kept: Any, taken: tuple[str, ...]
-) -> None:
+def test_arguments_are_taken_wherever_they_stand(kind: str, value: Any, kept: Any, taken: tuple[str, ...]) -> None:
     assert strip_arguments(kind, value, NAMES) == (kept, taken)
 
 

@@ -58,12 +58,8 @@ def test_only_the_chosen_region_is_live(catalog: Catalog) -> None:
     assert binding.check(target("https://api.datadoghq.com/api/v1/validate")) == CONNECTION
 
 
-@pytest.mark.parametrize(
-    "params", [{}, {"siteUrl": ""}, {"siteUrl": "evil.test"}, {"siteUrl": "a.b.atlassian.net"}]
-)
-def test_a_connection_without_a_proper_tenant_reaches_nothing(
-    catalog: Catalog, params: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("params", [{}, {"siteUrl": ""}, {"siteUrl": "evil.test"}, {"siteUrl": "a.b.atlassian.net"}])
+def test_a_connection_without_a_proper_tenant_reaches_nothing(catalog: Catalog, params: dict[str, str]) -> None:
     binding = binding_of(catalog, "jira", params)
     assert binding.hosts == ()
     assert binding.check(target("https://acme.atlassian.net/rest/api/3/myself")) == CONNECTION
@@ -194,10 +190,7 @@ def test_a_generic_connection_can_be_narrowed_and_described(catalog: Catalog) ->
     assert binding.check(target("https://api.example.com/v1/users")) == PATH
     assert binding.classify(search, "POST", {}).action == "read"
     assert binding.classify(target("https://api.example.com/v1/items/1"), "POST", {}).action == "write"
-    assert (
-        binding.classify(target("https://api.example.com/v1/graphql"), "POST", {"query": "{a}"}).action
-        == "read"
-    )
+    assert binding.classify(target("https://api.example.com/v1/graphql"), "POST", {"query": "{a}"}).action == "read"
     assert binding.plan(search).defaults == (("x-version", "7"),)
 
 

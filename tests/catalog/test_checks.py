@@ -325,9 +325,7 @@ def test_a_file_needs_its_tables(tmp_path: Path, demo_text: str, table: str, key
 
 
 def test_a_variant_needs_an_injection_fields_and_a_probe(tmp_path: Path, demo_text: str) -> None:
-    without_test = demo_text.replace(
-        demo_text[demo_text.index("[test]") : demo_text.index("[auth_failure]")], ""
-    )
+    without_test = demo_text.replace(demo_text[demo_text.index("[test]") : demo_text.index("[auth_failure]")], "")
     with pytest.raises(CatalogError, match="test: is missing for variant key"):
         read_file(write(tmp_path, "demo.toml", without_test))
     start = demo_text.index('[[credential.inject]]\nin = "header"\nname = "authorization"\nvalue = "Bearer')

@@ -47,9 +47,7 @@ def judge(catalog: Catalog, service_id: str, method: str, url: str, body: Any = 
         ("posthog", "POST", "https://us.posthog.com/api/projects/1/query/", "read"),
     ],
 )
-def test_classes_of_shipped_services(
-    catalog: Catalog, service: str, method: str, url: str, action: str
-) -> None:
+def test_classes_of_shipped_services(catalog: Catalog, service: str, method: str, url: str, action: str) -> None:
     assert judge(catalog, service, method, url) == action
 
 
@@ -125,9 +123,7 @@ URL = "https://api.linear.app/graphql"
         ("POST", URL + "/", {"query": "mutation { x }"}, "write"),
     ],
 )
-def test_graphql_goes_by_the_document(
-    catalog: Catalog, method: str, url: str, body: Any, action: str
-) -> None:
+def test_graphql_goes_by_the_document(catalog: Catalog, method: str, url: str, body: Any, action: str) -> None:
     assert judge(catalog, "linear", method, url, body) == action
 
 

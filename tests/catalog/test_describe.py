@@ -52,9 +52,7 @@ def test_agents_see_what_they_may_ask_for(catalog: Catalog) -> None:
     assert gmail is not None
     shown = capability(gmail)
     assert "variants" not in shown
-    assert {
-        key: shown[key] for key in ("id", "name", "provider", "singleton", "category", "credentialType")
-    } == {
+    assert {key: shown[key] for key in ("id", "name", "provider", "singleton", "category", "credentialType")} == {
         "id": "google-gmail",
         "name": "Gmail",
         "provider": "google",

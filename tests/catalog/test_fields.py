@@ -24,9 +24,7 @@ def read(catalog: Catalog, service_id: str, members: dict[str, Any], variant: st
     return read_fields(service, chosen, members, limits)
 
 
-def refused(
-    catalog: Catalog, service_id: str, members: dict[str, Any], variant: str | None = None
-) -> FieldErrors:
+def refused(catalog: Catalog, service_id: str, members: dict[str, Any], variant: str | None = None) -> FieldErrors:
     with pytest.raises(FieldErrors) as errors:
         read(catalog, service_id, members, variant)
     return errors.value
@@ -247,18 +245,14 @@ def test_a_base_address_that_is_none_is_refused(catalog: Catalog, written: str) 
 def test_a_choice_is_one_of_its_options_and_has_a_default(catalog: Catalog) -> None:
     members = {"apiKey": "A" * 32, "appKey": "k" * 20}
     assert read(catalog, "datadog", members).params == {"site": "api.datadoghq.com"}
-    assert read(catalog, "datadog", {**members, "site": "api.datadoghq.eu"}).params == {
-        "site": "api.datadoghq.eu"
-    }
+    assert read(catalog, "datadog", {**members, "site": "api.datadoghq.eu"}).params == {"site": "api.datadoghq.eu"}
     assert refused(catalog, "datadog", {**members, "site": "evil.test"}).fields[0]["path"] == "site"
 
 
 def test_exactly_one_of_cloud_and_own_server(catalog: Catalog) -> None:
     key = {"apiKey": "glsa_" + "a" * 30}
     assert read(catalog, "grafana", {**key, "stack": "acme"}).params == {"stack": "acme"}
-    assert read(catalog, "grafana", {**key, "baseUrl": "https://g.corp"}).params == {
-        "baseUrl": "https://g.corp"
-    }
+    assert read(catalog, "grafana", {**key, "baseUrl": "https://g.corp"}).params == {"baseUrl": "https://g.corp"}
     both = refused(catalog, "grafana", {**key, "stack": "acme", "baseUrl": "https://g.corp"})
     assert [field["path"] for field in both.fields] == ["stack"]
     assert [field["path"] for field in refused(catalog, "grafana", key).fields] == ["stack"]

@@ -33,9 +33,7 @@ def paths_refused(catalog: Catalog, members: dict[str, Any]) -> list[str]:
     return [field["path"] for field in errors.value.fields]
 
 
-def sent_by(
-    catalog: Catalog, fields: Fields, url: str = "https://api.example.com/v1/items?key=mine&q=1"
-) -> Any:
+def sent_by(catalog: Catalog, fields: Fields, url: str = "https://api.example.com/v1/items?key=mine&q=1") -> Any:
     service = catalog.get("generic-http")
     assert service is not None
     binding = bind(service, service.default_variant, fields.params)
@@ -72,9 +70,7 @@ def test_the_secret_stands_where_the_person_said(
 
 
 def test_a_key_in_the_query_replaces_every_copy_of_the_caller(catalog: Catalog) -> None:
-    sent, binding = sent_by(
-        catalog, read(catalog, {"authType": "query", "queryName": "key", "apiKey": "a&b=c"})
-    )
+    sent, binding = sent_by(catalog, read(catalog, {"authType": "query", "queryName": "key", "apiKey": "a&b=c"}))
     assert sent.query == "?q=1&key=a%26b%3Dc"
     assert binding.stripped_params == {"key"}
 
@@ -193,16 +189,12 @@ def test_unknown_members_are_refused(catalog: Catalog) -> None:
 
 
 def test_private_addresses_and_http_are_matters_of_the_operator(catalog: Catalog) -> None:
-    assert (
-        read(catalog, {"baseUrl": "https://10.0.0.5", "apiKey": KEY}).params["baseUrl"] == "https://10.0.0.5"
-    )
+    assert read(catalog, {"baseUrl": "https://10.0.0.5", "apiKey": KEY}).params["baseUrl"] == "https://10.0.0.5"
     assert read(catalog, {"baseUrl": "http://10.0.0.5:8080", "apiKey": KEY}, "10.0.0.5")
 
 
 def test_paths_may_be_written_in_full_or_below_the_base(catalog: Catalog) -> None:
-    fields = read(
-        catalog, {"apiKey": KEY, "paths": ["/v1/items/**", "/users/*", "/v1"], "readPosts": ["/v1/find"]}
-    )
+    fields = read(catalog, {"apiKey": KEY, "paths": ["/v1/items/**", "/users/*", "/v1"], "readPosts": ["/v1/find"]})
     assert fields.params["paths"] == ["/items/**", "/users/*", "/"]
     assert fields.params["readPosts"] == ["/find"]
 
@@ -211,9 +203,7 @@ def test_a_person_may_bring_a_probe(catalog: Catalog) -> None:
     service = catalog.get("generic-http")
     assert service is not None
     variant = service.default_variant
-    fields = read(
-        catalog, {"apiKey": KEY, "probe": {"method": "GET", "path": "/v1/me", "okStatus": [200, 204]}}
-    )
+    fields = read(catalog, {"apiKey": KEY, "probe": {"method": "GET", "path": "/v1/me", "okStatus": [200, 204]}})
     probe = build_probe(service, variant, fields.params)
     assert probe is not None
     assert (probe.method, probe.url, probe.is_free) == ("GET", "https://api.example.com/v1/me", True)

@@ -92,9 +92,7 @@ def test_a_body_that_may_name_another_document_does_not_read(body: Any) -> None:
 
 
 def test_variables_and_empty_extensions_change_nothing() -> None:
-    assert reads_only(
-        {"query": "query Q { a }", "operationName": "Q", "variables": {"x": 1}, "extensions": {}}
-    )
+    assert reads_only({"query": "query Q { a }", "operationName": "Q", "variables": {"x": 1}, "extensions": {}})
 
 
 def test_a_huge_document_is_not_read() -> None:
@@ -111,7 +109,5 @@ def test_no_text_makes_it_fail_and_brackets_always_close(document: str) -> None:
 def test_a_mutation_is_seen_behind_any_text(noise: str, holder: str) -> None:
     """Whatever stands in a string or comment, the operation behind it is either seen or nothing is believed."""
     hidden = holder.replace("{}", noise)
-    assert not reads_only(
-        {"query": "{ a(x: 1 " + (hidden if holder[0] == '"' else "") + ") } mutation { b }"}
-    )
+    assert not reads_only({"query": "{ a(x: 1 " + (hidden if holder[0] == '"' else "") + ") } mutation { b }"})
     assert not reads_only({"query": (hidden if holder[0] == "#" else "") + "mutation { b }"})

@@ -36,10 +36,7 @@ def test_the_base_of_a_connection(catalog: Catalog) -> None:
     own, azure = catalog.llm("openai-compatible"), catalog.llm("azure-openai")
     assert own is not None
     assert azure is not None
-    assert (
-        upstream_url(own, {"baseUrl": "http://llm.corp:8080/v1"}, "v1/models")
-        == "http://llm.corp:8080/v1/models"
-    )
+    assert upstream_url(own, {"baseUrl": "http://llm.corp:8080/v1"}, "v1/models") == "http://llm.corp:8080/v1/models"
     url = upstream_url(azure, {"resource": "acme"}, "chat/completions")
     assert url == "https://acme.openai.azure.com/openai/v1/chat/completions"
 

@@ -51,11 +51,7 @@ def test_ids_are_unique_over_all_files(tmp_path: Path, demo_text: str, old: str,
 
 
 def test_ids_that_older_clients_know_cannot_disappear(tmp_path: Path) -> None:
-    text = (
-        (BUILT_IN / "notion.toml")
-        .read_text(encoding="utf-8")
-        .replace('id = "notion-read"', 'id = "notion-see"')
-    )
+    text = (BUILT_IN / "notion.toml").read_text(encoding="utf-8").replace('id = "notion-read"', 'id = "notion-see"')
     write(tmp_path, "notion.toml", "override = true\n" + text)
     with pytest.raises(CatalogError, match=r"notion\.toml: action_template: notion-read is missing"):
         read_files(tmp_path)

@@ -36,9 +36,7 @@ def judge(catalog: Catalog, service_id: str, status: int, reply: Any) -> ProbeRe
         ("gitlab", {"baseUrl": "https://git.corp/x"}, "GET", "https://git.corp/x/api/v4/user"),
     ],
 )
-def test_the_request_of_a_probe(
-    catalog: Catalog, service: str, values: dict[str, str], method: str, url: str
-) -> None:
+def test_the_request_of_a_probe(catalog: Catalog, service: str, values: dict[str, str], method: str, url: str) -> None:
     found = service_of(catalog, service)
     probe = build_probe(found, found.default_variant, values)
     assert probe is not None
@@ -92,9 +90,7 @@ def test_a_service_without_probe_has_none_and_a_missing_field_is_said(catalog: C
         ("notion", 302, {}, "unknown"),
     ],
 )
-def test_replies_have_one_meaning(
-    catalog: Catalog, service: str, status: int, reply: Any, outcome: str
-) -> None:
+def test_replies_have_one_meaning(catalog: Catalog, service: str, status: int, reply: Any, outcome: str) -> None:
     result = judge(catalog, service, status, reply)
     assert result.outcome == outcome
     assert result.is_accepted is (outcome in ("ok", "limited"))

@@ -60,17 +60,13 @@ def test_every_variant_injects_on_every_credential_host(service: Service) -> Non
             path = bound.prefix + path_inside(bound.rule.paths[0])
             if variant.spec.injects[0].place == "path":
                 path = "/bot/getMe"
-            target = parse_target(
-                f"{bound.base_url.removesuffix(bound.prefix)}{path}".replace("*", "a")
-            ).target
+            target = parse_target(f"{bound.base_url.removesuffix(bound.prefix)}{path}".replace("*", "a")).target
             assert binding.check(target) is None, f"{host}{path}"
             if variant.spec.injects[0].place == "mail":
                 continue
             sent = inject([("host", host)], target.path, target.query, binding.plan(target), values)
             outgoing = repr((sent.headers, sent.path, sent.query))
-            pairs = [
-                value[6:] for name, value in sent.headers if name == "authorization" and value[:6] == "Basic "
-            ]
+            pairs = [value[6:] for name, value in sent.headers if name == "authorization" and value[:6] == "Basic "]
             outgoing += "".join(base64.b64decode(pair).decode() for pair in pairs)
             assert SECRET in outgoing
             assert any(SECRET in secret for secret in sent.secrets)
@@ -95,9 +91,7 @@ def test_every_pattern_compiles_with_re2(service: Service) -> None:
     globs = [glob for entry in file.classes for glob in entry.globs]
     globs += [glob for host in file.hosts for glob in (*host.paths, *host.deny_paths)]
     for credential in file.credentials:
-        patterns = [spec.pattern for spec in credential.fields] + [
-            inject.match for inject in credential.injects
-        ]
+        patterns = [spec.pattern for spec in credential.fields] + [inject.match for inject in credential.injects]
         for pattern in filter(None, patterns):
             assert re2.compile(pattern)
     for glob in globs:
@@ -119,9 +113,7 @@ def test_every_default_path_is_inside_the_binding_and_has_a_class(service: Servi
                         path=path, strict_path=path.rstrip("/") or "/", query="",
                     )  # fmt: skip
                     is_slotted = bound.plan.slot is not None
-                    assert binding.check(target) in (
-                        (None, "credential_slot_missing") if is_slotted else (None,)
-                    )
+                    assert binding.check(target) in ((None, "credential_slot_missing") if is_slotted else (None,))
                     assert binding.classify(target, "DELETE", None).action != "read"
 
 

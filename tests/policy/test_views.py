@@ -227,7 +227,7 @@ def test_a_mail_of_the_mail_service_is_read_from_its_fields() -> None:
         "b@b.example",
         "c@c.example",
         "d@d.example",
-        "not an address <",
+        "?",
     ]
     assert mail["text"] == "t\nh"
     assert mail["attachmentBytes"] == 12

@@ -19,7 +19,7 @@ from agenthifive.db.database import Connection, Database
 from agenthifive.ids import new_id, wire_time_of
 
 APPEND: Final = "SELECT audit_append(%s::json)"
-HEAD: Final = "SELECT coalesce(max(chain_seq), 0) FROM l_audit_events WHERE chain_id = %s"
+HEAD: Final = "SELECT hash FROM l_audit_events WHERE chain_id = %s ORDER BY chain_seq DESC LIMIT 1"
 OPEN: Final = """
     WITH opened AS (
         INSERT INTO l_audit_chains (chain_id, kind, instance, epoch, opened_at, prev_checkpoint, writer)

@@ -197,11 +197,13 @@ class Lane:
                     self._connection = Direct(connection)
         except (psycopg.Error, OSError, TimeoutError):
             return
-        if row is not None and row[0] == successor.seq:
+        # by its hash, not its number: a batch that was given up earlier may have taken this one's place
+        head = None if row is None else row[0]
+        if head == successor.head:
             self.chain = successor
             for entry in batch:
                 _succeed(entry)
-        elif row is not None and row[0] == before.seq:
+        elif head == before.head or (head is None and before.seq == 0):
             self.chain = before
 
 

@@ -97,6 +97,7 @@ class AuditReader:
                     detail="in_flight",
                     retry_after_s=_TURN_RETRY_S,
                 )
+            await store.allow_long_statements(connection)
             last_id = await store.read_last_id(connection)
             metadata = {"format": str(form), "filters": filters.as_metadata()}
             unit.record(AuditAction.AUDIT_EXPORTED, {**metadata, "rows": None})

@@ -55,6 +55,8 @@ RELATED: Final = f"""
 """
 # every row that could be read now has an id up to this one
 LAST_ID: Final = "SELECT last_value FROM l_audit_events_id_seq"
+# a batch whose filter has no index may have to look at many rows; nobody waits for an export in a request's time
+ALLOW_LONG: Final = "SELECT set_config('statement_timeout', '60000', false)"
 HOLD_TURN: Final = "SELECT pg_try_advisory_lock(hashtextextended(%s, 8))"
 LEAVE_TURN: Final = "SELECT pg_advisory_unlock(hashtextextended(%s, 8))"
 
@@ -138,6 +140,11 @@ async def read_last_id(connection: Connection) -> int:
     assert row is not None
     last_id: int = row[0]
     return last_id
+
+
+async def allow_long_statements(connection: Connection) -> None:
+    """A minute for each statement of this connection."""
+    await connection.execute(ALLOW_LONG)
 
 
 async def hold_turn(connection: Connection, key: str) -> bool:

@@ -26,11 +26,14 @@ from agenthifive.broker.idempotency import Idempotency
 from agenthifive.broker.judge import Judged, as_error, check_grant, judge, read_target
 from agenthifive.broker.model import Call, Grant, Reply
 from agenthifive.broker.outbound import prepare
+from agenthifive.broker.target import ParsedTarget
 from agenthifive.broker.vend import vend
 from agenthifive.errors import AppError
+from agenthifive.policy.decide import Budget
 from agenthifive.policy.model import Deny, Hold
 from agenthifive.vault.keyring import Keyring
 
+_JUDGED_IN_PLACE_BYTES = 64 * 1024
 _NO_ROW = frozenset({"invalid_request", "invalid_json", "unavailable", "audit_unavailable", "missing_target"})
 
 log = structlog.get_logger(__name__)
@@ -44,8 +47,8 @@ class BrokerOptions:
     agent_max_in_flight: int = 32
     head_timeout_s: float = 60.0
     llm_head_timeout_s: float = 300.0
-    max_download_bytes: int = 104_857_600
     idempotency_ttl_s: int = 86_400
+    rule_evaluation_s: float = 2.0
 
 
 class Broker:
@@ -89,8 +92,7 @@ class Broker:
             parsed = read_target(call, grant, self._options.http_hosts)
             grant = self._found(call, grant)
             check_grant(grant, "B")
-            boundary = os.urandom(16).hex() if call.body is not None else ""
-            judged = judge(call, grant, parsed, now=datetime.now(UTC), boundary=boundary)
+            judged = await self._judge(call, grant, parsed)
             if isinstance(judged.decision, Deny):
                 raise as_error(judged.decision)
             if call.idempotency_key is not None:
@@ -148,6 +150,15 @@ class Broker:
             reason = missing(call.service if by_service else None, grant is not None)
             raise AppError(reason.code, reason.message, hint=reason.hint)
         return grant
+
+    async def _judge(self, call: Call, grant: Grant, parsed: ParsedTarget) -> Judged:
+        """Gates 6 to 11. A large body is judged in a thread, so that it delays nobody else's call."""
+        boundary = os.urandom(16).hex() if call.body is not None else ""
+        now = datetime.now(UTC)
+        if call.received_bytes <= _JUDGED_IN_PLACE_BYTES:
+            return judge(call, grant, parsed, now=now, boundary=boundary)
+        budget = Budget(time.thread_time, self._options.rule_evaluation_s)
+        return await asyncio.to_thread(lambda: judge(call, grant, parsed, now=now, boundary=boundary, budget=budget))
 
     async def _vend(self, call: Call, grant: Grant) -> Reply:
         check_grant(grant, "A")

@@ -271,7 +271,7 @@ def explain(error: EgressError, host: str) -> AppError:
         "upstream_timeout": f"{host} did not answer in time ({error.detail}).",
         "upstream_invalid": f"{host} answered with something that is not valid HTTP ({error.detail}).",
         "response_too_large": f"The reply of {host} is larger than the policy allows. Ask for less at a time.",
-        "redirect_blocked": f"The reply redirects to {error.detail or 'another place'}, which this call may not follow.",
+        "redirect_blocked": f"The reply redirects to {error.detail or 'another place'}, which is not followed.",
         "llm_redirect": "The provider answered with a redirect, which is never followed here.",
     }
     retries = error.code in ("upstream_unreachable", "upstream_timeout") and not error.was_sent

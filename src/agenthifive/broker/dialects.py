@@ -1,4 +1,4 @@
-"""Which vendor's shapes a proxied call speaks. Source: contract/broker.md section 14.4, catalog/SCHEMA.md section 10."""
+"""Which vendor's shapes a proxied call speaks. Source: contract/broker.md section 14.4."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,6 +1,6 @@
 """The only door out: resolve, classify every answer, dial a checked address, verify the peer, strict HTTP/1.1.
 
-    Egress.open(destination) -> name check -> resolve once -> classify all -> dial by address -> TLS for the name -> Wire
+    Egress.send -> name check -> resolve once -> classify all -> dial by address -> TLS for the name -> Wire
                              -> or an idle Wire of the same (origin, credential), already checked
 
 Nothing else in the process opens an outbound socket (`tests/house/` proves it). Proxy variables are ignored, because

@@ -159,8 +159,8 @@ class BrokerHttp:
             if principal is None:
                 raise await self._people.note_failure(credential.kind, context)
             if access.scope not in principal.scopes:
-                raise AppError("insufficient_scope", f"This token lacks the scope {access.scope}. Exchange an assertion "
-                               "for a token with it.", hint=str(access.scope))  # fmt: skip
+                raise AppError("insufficient_scope", f"This token lacks the scope {access.scope}. Exchange an "
+                               "assertion for a token with it.", hint=str(access.scope))  # fmt: skip
             return principal
         caller = await self._people.authenticate(self._make_request(scope), context)
         try:
@@ -211,6 +211,7 @@ def read_execute_call(scope: AsgiScope, body: bytes, principal: Principal, conte
         approval_id=asked.approval_id,
         wants_bypass=bool(asked.bypass_pii_redaction),
         wants_full_fields=bool(asked.request_full_fields),
+        received_bytes=len(body),
         idempotency_key=key if principal.kind is not PrincipalType.PUBLIC else None,
         session_key=sent[b"x-ah5-session-key"].decode("latin-1") if b"x-ah5-session-key" in sent else None,
     )

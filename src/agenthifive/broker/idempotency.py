@@ -61,7 +61,8 @@ class Idempotency:
             raise self.in_progress()
         if state == "unknown":
             raise AppError("idempotency_outcome_unknown", "The first call may have acted and its answer is not known. "
-                           "Look at the provider before you try again with a new key.", extra={"auditId": audit_id})  # fmt: skip
+                           "Look at the provider before you try again with a new key.",
+                           extra={"auditId": audit_id})  # fmt: skip
         if state == "not_stored" or reply is None:
             raise AppError("idempotency_reply_not_stored", "The first call succeeded but its reply was not kept.",
                            extra={"auditId": audit_id})  # fmt: skip

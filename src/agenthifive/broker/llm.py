@@ -75,6 +75,7 @@ async def read_llm_call(
             if not name.startswith(b"x-ah5-")
         ],
         raw_body=body,
+        received_bytes=len(body),
         stream=True,
         approval_id=header(headers, b"x-ah5-approval-id"),
         wants_bypass=(header(headers, b"x-ah5-bypass-pii-redaction") or "").lower() in _TRUE,

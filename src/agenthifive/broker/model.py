@@ -65,6 +65,7 @@ class Call:
     wants_full_fields: bool = False
     idempotency_key: str | None = None
     session_key: str | None = None
+    received_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,8 +70,8 @@ def _check(grant: Grant, policy: Policy, now: datetime) -> None:
             hint="B",
         )
     if policy.step_up == "always":
-        raise AppError("approval_required", "The policy wants a person to approve this, and this version cannot ask one "
-                       "yet. Ask an owner to change the policy.", detail="step_up")  # fmt: skip
+        raise AppError("approval_required", "The policy wants a person to approve this, and this version cannot "
+                       "ask one yet. Ask an owner to change the policy.", detail="step_up")  # fmt: skip
 
 
 def _token(payload: dict[str, Any]) -> dict[str, Any]:

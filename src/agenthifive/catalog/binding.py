@@ -152,8 +152,7 @@ class Binding:
         if bound is not None:
             return bound.check(target.path, target.strict_path)
         is_named = self.has_base_url or (
-            (target.scheme, target.port) == ("https", HTTPS_PORT)
-            and self.service.host_of(target.host) is not None
+            (target.scheme, target.port) == ("https", HTTPS_PORT) and self.service.host_of(target.host) is not None
         )
         return HOST_NOT_IN_CONNECTION if is_named else HOST_NOT_IN_CATALOG
 
@@ -218,9 +217,7 @@ def bind(service: Service, variant: Variant, params: Mapping[str, Any]) -> Bindi
     return Binding(service, variant, (*live, *extras))
 
 
-def _live_host(
-    service: Service, variant: Variant, spec: HostSpec, params: Mapping[str, Any]
-) -> list[BoundHost]:
+def _live_host(service: Service, variant: Variant, spec: HostSpec, params: Mapping[str, Any]) -> list[BoundHost]:
     """The bound host of a `[[host]]`, or none when it is another variant's or another tenant's."""
     if spec.variants and variant.id not in spec.variants:
         return []

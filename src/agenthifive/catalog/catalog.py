@@ -30,9 +30,7 @@ class Catalog:
         self._by_id = {service.id: service for service in self.services}
         self._by_slug = {s.file.llm.slug: s for s in self.services if s.file.llm is not None}
         self._by_template = {
-            template.id: (service, template)
-            for service in self.services
-            for template in service.file.templates
+            template.id: (service, template) for service in self.services for template in service.file.templates
         }
 
     def get(self, service_id: str) -> Service | None:

@@ -156,9 +156,7 @@ def _check_injection(key: str, inject: InjectSpec, names: frozenset[str]) -> Fin
 def _check_oauth(key: str, oauth: OAuthSpec, credential: CredentialSpec, file: ServiceFile) -> Findings:
     names = frozenset(spec.name for spec in credential.fields) | {"tenant"}
     # Browsers visit the authorization endpoint, we do not: its host need not be listed.
-    if fault := template_fault(oauth.authorization_endpoint, names) or (
-        https_fault(oauth.authorization_endpoint)
-    ):
+    if fault := template_fault(oauth.authorization_endpoint, names) or (https_fault(oauth.authorization_endpoint)):
         yield f"{key}.authorization_endpoint", fault
     contacted = [("token_endpoint", oauth.token_endpoint)]
     if oauth.refresh_endpoint is not None:

@@ -68,9 +68,7 @@ class Classifier:
         self._graphql = PathSet(paths, ignores_case=ignores_case) if paths else None
         self._graphql_strict = PathSet(paths, ignores_case=ignores_case, is_strict=True)
 
-    def classify(
-        self, method: str, path: str, strict_path: str, query: str, body_json: Any
-    ) -> Classification:
+    def classify(self, method: str, path: str, strict_path: str, query: str, body_json: Any) -> Classification:
         """What a call does.
 
         Shapes:

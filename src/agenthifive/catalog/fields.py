@@ -273,9 +273,7 @@ def _faults_together(
     if variant.spec.kind == "email":
         wanted = f"must be one of {', '.join(map(str, sorted(limits.mail_ports)))}"
         return {name: wanted for name in ("imapPort", "smtpPort") if values[name] not in limits.mail_ports}
-    tenants = {
-        name for host in service.file.hosts if host.tenant for name in parse_template(host.tenant).names
-    }
+    tenants = {name for host in service.file.hosts if host.tenant for name in parse_template(host.tenant).names}
     if "baseUrl" in values:
         return dict.fromkeys(sorted(tenants & values.keys()), "must be empty when baseUrl is given")
     if not any(bound.catalog_host for bound in bind(service, variant, values).hosts):

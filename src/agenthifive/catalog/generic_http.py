@@ -52,9 +52,7 @@ _CREDENTIAL: Final = (
 )  # fmt: skip
 _OTHERS: Final = ("baseUrl", "authType", "defaultHeaders", "paths", "readPosts", "graphqlPaths", "probe")
 _SHOWN: Final = ("headerName", "headerPrefix", "queryName", "username", *_OTHERS)
-_CREDENTIAL_HEADERS: Final = frozenset(
-    {AUTHORIZATION, "api-key", "x-access-token", "x-api-key", "x-auth-token"}
-)
+_CREDENTIAL_HEADERS: Final = frozenset({AUTHORIZATION, "api-key", "x-access-token", "x-api-key", "x-auth-token"})
 _PROBE_METHODS: Final = ("GET", "HEAD", "POST")
 _SECRET_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _PARAMETER: Final = re.compile(r"[A-Za-z0-9._~$\[\]-]{1,128}")
@@ -70,9 +68,7 @@ def read_generic(
     Raises: FieldErrors.
     """
     refuse_unknown(members, (*_OTHERS, *_CREDENTIAL))
-    given = {
-        name: value for name, value in members.items() if value is not None and value not in ("", [], {})
-    }
+    given = {name: value for name, value in members.items() if value is not None and value not in ("", [], {})}
     specs = {spec.name: spec for spec in variant.fields}
     reading = Reading()
     reading.keep("baseUrl", _read_address, given.get("baseUrl"), limits)
@@ -236,9 +232,7 @@ def _fields(values: Mapping[str, Any]) -> Fields:
 
 
 def _preview(values: Mapping[str, Any]) -> dict[str, str] | None:
-    shown: list[tuple[str, str]] = [
-        (name, mask(secret)) for name, secret in values.get("secrets", {}).items()
-    ]
+    shown: list[tuple[str, str]] = [(name, mask(secret)) for name, secret in values.get("secrets", {}).items()]
     if "apiKey" in values:
         shown.append(("Secret", mask(values["apiKey"])))
     if "password" in values:

@@ -102,9 +102,7 @@ def compile_injections(credential: CredentialSpec) -> tuple[Injection, ...]:
     return tuple(injection for injection in compiled if injection is not None)
 
 
-def plan_for(
-    file: ServiceFile, kind: Kind, injections: tuple[Injection, ...], host: str | None
-) -> InjectionPlan:
+def plan_for(file: ServiceFile, kind: Kind, injections: tuple[Injection, ...], host: str | None) -> InjectionPlan:
     """The plan for one `[[host]]` of a file; None: a platform host, an extra or a self-hosted one."""
     applying = tuple(i for i in injections if not i.hosts or host in i.hosts)
     return InjectionPlan(

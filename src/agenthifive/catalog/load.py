@@ -67,9 +67,7 @@ def read_files(extra_dir: Path | None = None) -> list[ServiceFile]:
         for service_id, file in _read_folder(extra_dir).items():
             if service_id in files and not file.override:
                 name = f"{service_id}.toml"
-                raise CatalogError(
-                    name, "override", "a built-in service is replaced only with override = true"
-                )
+                raise CatalogError(name, "override", "a built-in service is replaced only with override = true")
             files[service_id] = file
     _check_together(files.values())
     return list(files.values())

@@ -32,9 +32,7 @@ class HostRule:
 
     __slots__ = ("_allowed", "_denied", "_denied_strict", "ignores_case", "paths")
 
-    def __init__(
-        self, paths: tuple[str, ...], denied: tuple[str, ...] = (), *, ignores_case: bool = False
-    ) -> None:
+    def __init__(self, paths: tuple[str, ...], denied: tuple[str, ...] = (), *, ignores_case: bool = False) -> None:
         self.paths = paths
         self.ignores_case = ignores_case
         self._allowed = PathSet(paths, ignores_case=ignores_case)
@@ -44,11 +42,7 @@ class HostRule:
 
     def has(self, path: str, strict_path: str) -> bool:
         """Whether a path lies inside: allowed as it is sent, and refused in neither view."""
-        return (
-            self._allowed.has(path)
-            and not self._denied.has(path)
-            and not self._denied_strict.has(strict_path)
-        )
+        return self._allowed.has(path) and not self._denied.has(path) and not self._denied_strict.has(strict_path)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -64,7 +64,7 @@ def list_rows(
 def verify_log(context: typer.Context) -> None:
     """Recompute every hash: exit 0 when the log is what was written, 6 when it is not."""
     terminal = begin(context)
-    report = _verify(terminal)
+    report = verify_and_record(terminal)
     lines = "\n".join(report.as_lines())
     if report.ok:
         terminal.finish(report.as_json(), lines)
@@ -161,8 +161,11 @@ async def _export(desk: "Desk", wanted: "Wanted", form_name: "ExportFormat", out
     return rows
 
 
-def _verify(terminal: Terminal) -> "Report":
-    """Verify over a connection of its own, and record what was found; that it cannot be recorded changes nothing."""
+def verify_and_record(terminal: Terminal) -> "Report":
+    """Verify the whole log and record what was found; that it cannot be recorded changes nothing.
+
+    Raises: CommandError.
+    """
     import asyncio
 
     import psycopg

@@ -4,6 +4,7 @@ Source: design of the demonstration: what is shown is the product (`agenthifive 
 """
 
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,16 +22,20 @@ def register(app: typer.Typer) -> None:
 
 def demo(context: typer.Context) -> None:
     """Show what AgentHiFive does, on a temporary instance that is removed afterwards."""
-    from agenthifive.cli.demo_instance import interrupted_once, running_instance
+    from agenthifive.cli.demo_instance import starting_instance
     from agenthifive.cli.demo_provider import running_provider
-    from agenthifive.cli.demo_story import Story
+    from agenthifive.cli.interrupts import interrupted_once
 
-    terminal = begin(context)
-    narrator = _Narrator(terminal)
+    terminal, started = begin(context), time.monotonic()
+    terminal.say("Starting a temporary instance with a database of its own")
     with interrupted_once(), running_provider() as provider:
         settings = {"SSRF_ALLOWLIST_HOSTS": f"localhost:{provider.port}=127.0.0.0/8|::1/128", "LOG_FORMAT": "json"}
-        with running_instance(terminal.environ, settings, terminal.say) as instance:
-            facts = Story(instance, provider, f"wx_live_{secrets.token_hex(20)}", narrator).tell()
+        with starting_instance(terminal.environ, settings) as instance:
+            from agenthifive.cli.demo_story import Story  # the server starts while this is read
+
+            instance.wait_until_ready()
+            facts = Story(instance, provider, f"wx_live_{secrets.token_hex(20)}", _Narrator(terminal)).tell()
+    facts.seconds = time.monotonic() - started
     if facts.broken_promises:
         raise CommandError(
             "Not everything turned out as promised: " + "; ".join(facts.broken_promises) + ".",

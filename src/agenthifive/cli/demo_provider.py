@@ -14,6 +14,8 @@ from typing import Final
 
 FORECAST_PATH: Final = "/v1/forecast"
 ORDERS_PATH: Final = "/v1/orders"
+DETOUR_PATH: Final = "/v1/forecast-by-satellite"
+METADATA: Final = "169.254.169.254"
 _BODY_MAX: Final = 1024 * 1024
 
 
@@ -79,12 +81,12 @@ def running_provider() -> Iterator[DemoProvider]:
 
 
 def _answer(method: str, path: str, headers: dict[str, str]) -> bytes:
+    body: dict[str, object] = {}
+    head = "HTTP/1.1 404 Not Found\r\n"
     if (method, path) == ("GET", FORECAST_PATH):
-        status, body = "200 OK", {"city": "Oslo", "forecast": "sun, 14 degrees", "youSent": headers}
-    elif (method, path) == ("POST", ORDERS_PATH):
-        status, body = "201 Created", {"ordered": "one very expensive weather balloon"}
-    else:
-        status, body = "404 Not Found", {"error": "no such thing"}
+        head = "HTTP/1.1 200 OK\r\n"
+        body = {"city": "Oslo", "forecast": "sun, 14 degrees", "youSent": headers}
+    elif (method, path) == ("GET", DETOUR_PATH):
+        head = f"HTTP/1.1 302 Found\r\nlocation: http://{METADATA}/latest/meta-data/\r\n"
     content = json.dumps(body).encode()
-    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
-    return head.encode() + content
+    return f"{head}content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n".encode() + content

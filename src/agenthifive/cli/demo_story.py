@@ -8,7 +8,6 @@ The person and the agent talk to the server over HTTP like anybody else; nothing
 """
 
 import base64
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -18,18 +17,18 @@ import msgspec
 from agenthifive.audit.record import Record
 from agenthifive.cli.agent import enrol_agent, execute
 from agenthifive.cli.agent_keys import AgentKeys, Identity
+from agenthifive.cli.audit import verify_and_record
 from agenthifive.cli.audit_log import Entry
 from agenthifive.cli.client import Client, ServerRefused
 from agenthifive.cli.demo_instance import DemoInstance
-from agenthifive.cli.demo_provider import FORECAST_PATH, ORDERS_PATH, DemoProvider
+from agenthifive.cli.demo_provider import DETOUR_PATH, FORECAST_PATH, METADATA, ORDERS_PATH, DemoProvider
+from agenthifive.cli.people import Wish, create_account, generate_password
 from agenthifive.words import PrincipalType
 
 PERSON: Final = "Olga"
 EMAIL: Final = "olga@example.com"
 AGENT: Final = "Picnic planner"
 LABEL: Final = "Weather service"
-METADATA_URL: Final = "http://169.254.169.254/latest/meta-data/iam/security-credentials/"
-METADATA_NAME: Final = "https://metadata.google.internal"
 _AGENT_MACHINE: Final = "agent-machine"
 
 
@@ -71,6 +70,7 @@ class Facts:
     echoed: str = ""
     denied: Refusal | None = None
     guarded: list[Refusal] = field(default_factory=list)
+    detour: Refusal | None = None
     events: Sequence[Mapping[str, Any]] = ()
     verified: Mapping[str, Any] = field(default_factory=dict)
     heard_bytes: int = 0
@@ -87,8 +87,9 @@ class Facts:
             "the provider was sent the key": self.provider_saw_key,
             "the key in the reply was masked": bool(self.echoed) and "[REDACTED" in self.echoed,
             "the call outside the policy was refused": self.denied is not None,
-            "calls to private addresses were refused": len(self.guarded) == 2,
+            "addresses inside were refused": len(self.guarded) == 2,
             "refused calls reached nobody": not any(refusal.reached_provider for refusal in refusals),
+            "the detour ended at the provider": self.detour is not None and self.detour.reached_provider == 1,
             "the log is whole": self.verified.get("ok") is True,
             "the agent never saw the key": self.finds_at_agent == 0 and self.heard_bytes > 0,
         }
@@ -105,6 +106,7 @@ class Facts:
             },
             "denied": None if self.denied is None else self.denied.wire(),
             "guarded": [refusal.wire() for refusal in self.guarded],
+            "detour": None if self.detour is None else self.detour.wire(),
             "audit": {"events": list(self.events), "verification": dict(self.verified)},
             "secret": {
                 "findsAtProvider": self.finds_at_provider,
@@ -133,7 +135,6 @@ class Story:
 
     def tell(self) -> Facts:
         """Everything, in order. Raises: CommandError where the story cannot go on."""
-        started = time.monotonic()
         token = self.create_person()
         connection_id = self.connect(token)
         secret = self.create_agent(token, connection_id)
@@ -143,16 +144,16 @@ class Story:
         self.call_private(identity, connection_id, token)
         self.read_log(token)
         self.search()
-        self.facts.seconds = time.monotonic() - started
         return self.facts
 
     def create_person(self) -> str:
         """Olga and a token of hers."""
         self._step("A person gets an account")
-        made = self._instance.command("create-user", EMAIL, "--name", PERSON, "--token")
-        self._say(f"{PERSON} has an account:  agenthifive create-user {EMAIL} --name {PERSON} --token")
-        token: str = made["token"]["plainToken"]
-        return token
+        wish = Wish(EMAIL, PERSON, generate_password(), has_token=True)
+        _, issued = create_account(self._instance.terminal, wish)
+        assert issued is not None  # a token was wished for
+        self._say(f"agenthifive create-user {EMAIL} --name {PERSON} --token")
+        return issued.plain
 
     def connect(self, token: str) -> str:
         """The weather service with its key; the id of the connection."""
@@ -221,21 +222,20 @@ class Story:
         self.facts.denied = refusal
 
     def call_private(self, identity: Identity, connection_id: str, token: str) -> None:
-        """Addresses inside are out of reach, for the agent and as a connection."""
-        self._step("A call to a private address")
+        """Addresses inside are out of reach: for the agent, for a connection, and by a detour over the provider."""
+        self._step("Addresses inside")
+        inside = f"https://{METADATA}"
+        entry = {"label": "Inside", "baseUrl": inside, "authType": "none"}
+        url = f"{inside}/latest/meta-data/"
         attempts: Sequence[tuple[str, Callable[[], Any]]] = (
-            (f"GET {METADATA_URL}", lambda: self._call(identity, connection_id, "GET", METADATA_URL)),
-            (
-                f"connect {METADATA_NAME}",
-                lambda: self._person.post(
-                    "/v1/connections/http",
-                    {"label": "Inside", "baseUrl": METADATA_NAME, "authType": "none", "skipValidation": True},
-                    token=token,
-                ),
-            ),
+            (f"the agent: GET {url}", lambda: self._call(identity, connection_id, "GET", url)),
+            (f"{PERSON}: connect {inside}", lambda: self._person.post("/v1/connections/http", entry, token=token)),
         )
         refusals = [self._refused(tried, attempt) for tried, attempt in attempts]
         self.facts.guarded = [refusal for refusal in refusals if refusal is not None]
+        detour = f"{self._provider.origin}{DETOUR_PATH}"
+        tried = f"the provider sends GET {DETOUR_PATH} on to http://{METADATA}"
+        self.facts.detour = self._refused(tried, lambda: self._call(identity, connection_id, "GET", detour))
 
     def read_log(self, token: str) -> None:
         """The rows of the workspace, and the proof that they are what was written."""
@@ -249,7 +249,7 @@ class Story:
                 for one in entries
             ],
         )
-        self.facts.verified = verified = self._instance.command("audit", "verify")
+        self.facts.verified = verified = verify_and_record(self._instance.terminal).as_json()
         verdict = "each is what was written" if verified.get("ok") else "NOT what was written"
         self._say(f"agenthifive audit verify  ->  {verified.get('rows')} rows, chained by hashes: {verdict}")
 

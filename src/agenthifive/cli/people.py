@@ -36,20 +36,20 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """The account that was asked for."""
+class Wish:
+    """An account to be. Shapes: scopes: of its token; none means every scope."""
 
     email: str
     name: str
     password: str
-    workspace: str | None
-    role: Role | None
-    is_superadmin: bool
-    has_token: bool
-    scopes: Sequence[Scope]
+    workspace: str | None = None
+    role: Role | None = None
+    is_superadmin: bool = False
+    has_token: bool = False
+    scopes: Sequence[Scope] = ()
 
     def __repr__(self) -> str:
-        return f"_Wish({self.email!r})"
+        return f"Wish({self.email!r})"
 
 
 def create_user(
@@ -70,8 +70,6 @@ def create_user(
     ] = None,
 ) -> None:
     """Create a verified account."""
-    from agenthifive.cli.database import at_desk
-
     terminal = begin(context)
     if role is not None and workspace is None:
         raise misused("--role goes with --workspace: in a workspace of their own, people are owner.")
@@ -79,8 +77,8 @@ def create_user(
     if foreign or (scope and not token):
         raise misused(f"{foreign[0]} is not for people's tokens." if foreign else "--scope goes with --token.")
     password = _read_password() if password_stdin else generate_password()
-    wish = _Wish(email, name, password, workspace, role, superadmin, token, scope or ())
-    account, issued = at_desk(terminal, lambda desk: _create(desk, wish))
+    wish = Wish(email, name, password, workspace, role, superadmin, token, scope or ())
+    account, issued = create_account(terminal, wish)
     _tell(terminal, account, None if password_stdin else password, issued)
 
 
@@ -94,14 +92,21 @@ def setup_link(context: typer.Context) -> None:
     terminal.finish({"setupLink": link}, framed("Set-up link", link, note))
 
 
+def create_account(terminal: Terminal, wish: Wish) -> "tuple[Account, IssuedToken | None]":
+    """Create the account, and its token if one is wished for. Raises: CommandError."""
+    from agenthifive.cli.database import at_desk
+
+    return at_desk(terminal, lambda desk: _create(desk, wish))
+
+
 def generate_password() -> str:
     """A password nobody guesses and a person can type."""
     groups = ("".join(secrets.choice(_LETTERS) for _ in range(_GROUP_LENGTH)) for _ in range(_GROUPS))
     return "-".join(groups)
 
 
-async def _create(desk: "Desk", wish: _Wish) -> "tuple[Account, IssuedToken | None]":
-    from agenthifive.people.token_store import Owner
+async def _create(desk: "Desk", wish: Wish) -> "tuple[Account, IssuedToken | None]":
+    from agenthifive.people.model import Owner
     from agenthifive.people.tokens import NewToken
 
     async with _people(desk) as people, desk.unit() as unit:

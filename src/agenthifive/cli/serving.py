@@ -80,11 +80,17 @@ def _override(terminal: Terminal, port: int | None, host: str | None) -> None:
 
 def _serve(terminal: Terminal, loaded: "LoadedSettings", *, may_migrate: bool) -> None:
     from agenthifive.cli.database import failures_translated, open_place
+    from agenthifive.cli.interrupts import interrupted_once
 
     settings = loaded.settings
     _check(terminal, loaded)
     lock = _one_server(settings.agenthifive_home) if settings.database_url is None else contextlib.nullcontext()
-    with failures_translated(), lock, open_place(terminal, loaded, may_create=True, stops_server=True) as place:
+    with (
+        interrupted_once(),
+        failures_translated(),
+        lock,
+        open_place(terminal, loaded, may_create=True, stops_server=True) as place,
+    ):
         _wait_for_database(terminal, place, settings.db_start_timeout_seconds)
         if may_migrate or settings.auto_migrate:
             _migrate(terminal, loaded, place)

@@ -80,10 +80,7 @@ class Gatekeeper:
         standing = await self._limiter.count(RateLimit.AUTH_FAILURES, limit_key(context.ip))
         count = self._flood.admit(limit_key(context.ip), AuditAction.AUTHENTICATION_FAILED, time.time())
         if count:
-            signature = Signature(
-                "anonymous", PrincipalType.PUBLIC, None, None, context.ip, context.user_agent, context.request_id
-            )
-            async with Unit(self._database, self._chain, signature) as unit:
+            async with Unit(self._database, self._chain, _stranger(context)) as unit:
                 unit.record(
                     AuditAction.AUTHENTICATION_FAILED,
                     {"kind": str(kind), "reason": "invalid_token", "count": count},
@@ -99,7 +96,19 @@ class Gatekeeper:
 
     async def take(self, limit: RateLimit, context: Context) -> dict[str, str]:
         """Count a request of this address. Raises: AppError (429)."""
-        return await self._limiter.take_address(limit, context.ip)
+        try:
+            return await self._limiter.take_address(limit, context.ip)
+        except AppError:
+            await self._note_limited(limit, context)
+            raise
+
+    async def _note_limited(self, limit: RateLimit, context: Context) -> None:
+        count = self._flood.admit(limit_key(context.ip), AuditAction.RATE_LIMITED, time.time())
+        if count:
+            async with Unit(self._database, self._chain, _stranger(context)) as unit:
+                unit.record(
+                    AuditAction.RATE_LIMITED, {"limit": str(limit), "count": count}, decision=AuditDecision.DENIED
+                )
 
     async def note_denied(self, caller: Caller, context: Context, method: str, route: str, code: str) -> None:
         """Record that an authenticated principal was refused a route."""
@@ -126,6 +135,10 @@ class Gatekeeper:
             request.headers.get("sec-fetch-site") == "cross-site"
         ):
             raise AppError("origin_not_allowed", "This request came from another site and was not carried out.")
+
+
+def _stranger(context: Context) -> Signature:
+    return Signature("anonymous", PrincipalType.PUBLIC, None, None, context.ip, context.user_agent, context.request_id)
 
 
 def same_origin(origin: str, web_origin: str) -> bool:

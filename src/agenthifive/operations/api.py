@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from agenthifive import __version__, strict_json
 from agenthifive.edge.answers import JsonAnswer
@@ -12,11 +12,10 @@ from agenthifive.edge.management import describe_api
 from agenthifive.edge.routing import Routes
 from agenthifive.errors import AppError
 from agenthifive.operations.health import Health
-from agenthifive.operations.openapi_page import render_openapi_page
 from agenthifive.vault.hashing import constant_time_equal
 
 routes = Routes("instance")
-_PUBLIC_FOR_MINUTES: Final = {"cache-control": "public, max-age=300"}
+PUBLIC_FOR_MINUTES: Final = {"cache-control": "public, max-age=300"}
 
 
 def _app_of(request: Request) -> Any:
@@ -78,19 +77,13 @@ async def metrics(app: AppOf, request: Request) -> Response:
 @routes.get("/openapi.json", access=PUBLIC)
 async def openapi(app: AppOf, request: Request) -> Response:
     """Every route, generated from its declaration."""
-    _refuse_hidden(app)
+    refuse_hidden(app)
     body = strict_json.dumps(describe_api(request.app))
-    return Response(body, media_type="application/json", headers=_PUBLIC_FOR_MINUTES)
+    return Response(body, media_type="application/json", headers=PUBLIC_FOR_MINUTES)
 
 
-@routes.get("/docs", access=PUBLIC)
-async def docs(app: AppOf, request: Request) -> HTMLResponse:
-    """The same as a page that loads nothing from elsewhere."""
-    _refuse_hidden(app)
-    return HTMLResponse(render_openapi_page(describe_api(request.app)), headers=_PUBLIC_FOR_MINUTES)
-
-
-def _refuse_hidden(app: Any) -> None:
+def refuse_hidden(app: Any) -> None:
+    """Unless the operator shows the API to everyone there is no such page. Raises: AppError."""
     if app.settings.api_docs != "public":
         raise AppError("route_not_found", "There is no such path.")
 

@@ -13,7 +13,6 @@ from agenthifive.errors import AppError
 from agenthifive.words import RateLimit
 
 TAKE: Final = "SELECT rate_take(%s, %s, %s, %s)"
-RELAX: Final = "SET LOCAL synchronous_commit = off"
 SWEEP: Final = """
     DELETE FROM t_rate_limits WHERE ctid IN (
         SELECT ctid FROM t_rate_limits WHERE slot < now() - interval '25 hours' LIMIT 5000)
@@ -60,8 +59,6 @@ class RateLimiter:
         """Where the key stands; with `take` the hit is counted."""
         window = self._windows[limit]
         async with self._database.transaction() as connection:
-            # a crash of PostgreSQL may forget the last half second of hits; waiting for the disk would not be worth it
-            await connection.execute(RELAX)
             cursor = await connection.execute(TAKE, [f"{limit}|{key}", window.hits, window.seconds, take])
             row = await cursor.fetchone()
         answer: dict[str, Any] = row[0] if row else {}

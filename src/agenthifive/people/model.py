@@ -22,6 +22,14 @@ _EMAIL: Final = re.compile(rf"[^\s@\"(),:;<>\[\]\\]+@{_LABEL}(?:\.{_LABEL})*")
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose tokens, in which workspace."""
+
+    user_id: str
+    workspace_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Email:
     """An e-mail address as it was written, and the text it is compared by."""
 

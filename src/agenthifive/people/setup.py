@@ -15,10 +15,9 @@ from agenthifive.db.unit import Unit
 from agenthifive.errors import AppError
 from agenthifive.people import store
 from agenthifive.people.accounts import new_user, open_workspace, read_person, sign_as
-from agenthifive.people.model import Account
+from agenthifive.people.model import Account, Owner
 from agenthifive.people.passwords import Passwords
 from agenthifive.people.sessions import Sessions
-from agenthifive.people.token_store import Owner
 from agenthifive.people.tokens import DAYS_DEFAULT, IssuedToken, NewToken, Tokens
 from agenthifive.vault.hashing import new_token, sha256_hex
 from agenthifive.words import PAT_SCOPES, AuditAction

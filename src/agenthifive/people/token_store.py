@@ -10,7 +10,7 @@ from typing import Final
 from psycopg.rows import class_row
 
 from agenthifive.db.database import Connection
-from agenthifive.people.model import PersonalToken
+from agenthifive.people.model import Owner, PersonalToken
 from agenthifive.words import Role
 
 # One statement: whose token, with which role now, and at most once a minute that it was used.
@@ -66,14 +66,6 @@ class HeldToken:
     role: Role
     platform_role: str
     scopes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose tokens, in which workspace."""
-
-    user_id: str
-    workspace_id: str
 
 
 async def find_held(connection: Connection, token_hash: str) -> HeldToken | None:

@@ -14,8 +14,7 @@ from agenthifive.edge.credentials import PAT_PREFIX
 from agenthifive.errors import AppError, not_found
 from agenthifive.ids import is_id, new_id, wire_time
 from agenthifive.people import token_store
-from agenthifive.people.model import PersonalToken
-from agenthifive.people.token_store import Owner
+from agenthifive.people.model import Owner, PersonalToken
 from agenthifive.vault.hashing import new_token, sha256_hex
 from agenthifive.words import PAT_SCOPES, SENSITIVE_SCOPES, AuditAction, PrincipalType, Role, Scope
 

@@ -12,8 +12,7 @@ from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.errors import not_found
 from agenthifive.ids import wire_time
 from agenthifive.people.browser import PeopleOf
-from agenthifive.people.model import PersonalToken, read_name
-from agenthifive.people.token_store import Owner
+from agenthifive.people.model import Owner, PersonalToken, read_name
 from agenthifive.people.tokens import (
     DAYS_DEFAULT,
     DAYS_MAX,

@@ -10,16 +10,11 @@ Source: contract/policy.md section 4 ("$mail"), contract/email.md section 6.
 
 import base64
 import binascii
-import email
-import email.policy
 from collections.abc import Iterable, Mapping
-from email.errors import MessageError
-from email.message import EmailMessage, Message
-from email.utils import getaddresses
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from agenthifive.policy.members import OPAQUE, Several
+from agenthifive.policy.mime import read_addresses, read_mime
 from agenthifive.policy.texts import plain
 
 if TYPE_CHECKING:
@@ -37,8 +32,6 @@ class _Unreadable:
 UNREADABLE: Final = _Unreadable()
 MailView: TypeAlias = Mail | _Unreadable | None
 
-MAX_MIME_PARTS: Final = 1000
-MAX_HEADER_LENGTH: Final = 64 * 1024
 _OUTLOOK_PARTS: Final = frozenset(
     ("toRecipients", "ccRecipients", "bccRecipients", "subject", "body", "attachments", "comment")
 )
@@ -59,7 +52,7 @@ def mail_of(service: str, method: str, body: "Body", members: Any) -> MailView:
 
 def _gmail(body: "Body", members: Any) -> MailView:
     if body.kind in ("text", "binary"):
-        return _read_mime(_as_bytes(body.value))
+        return _from_mime(_as_bytes(body.value))
     if not isinstance(members, Mapping):
         return None
     message = members.get("message")
@@ -69,12 +62,12 @@ def _gmail(body: "Body", members: Any) -> MailView:
     sources = [_decode_base64(raw) for raw in raws] + _mime_parts(body)
     if not sources:
         return None
-    return _read_mime(sources[0]) if len(sources) == 1 else UNREADABLE
+    return _from_mime(sources[0]) if len(sources) == 1 else UNREADABLE
 
 
 def _outlook(body: "Body", members: Any) -> MailView:
     if body.kind in ("text", "binary"):  # Graph takes whole mails as MIME in base64
-        return _read_mime(_decode_base64(_as_bytes(body.value)))
+        return _from_mime(_decode_base64(_as_bytes(body.value)))
     if not isinstance(members, Mapping):
         return None
     inner = members.get("message")
@@ -105,9 +98,9 @@ def _outlook(body: "Body", members: Any) -> MailView:
         people("toRecipients"),
         people("ccRecipients"),
         people("bccRecipients"),
-        str(message.get("subject", "")),
-        texts,
-        files,
+        subject=str(message.get("subject") or ""),
+        texts=texts,
+        files=files,
     )
 
 
@@ -118,7 +111,7 @@ def _virtual(body: "Body", members: Any) -> MailView:
         return None
 
     def people(name: str) -> list[str]:
-        return [address for item in _items(members.get(name)) for address in _addresses_in(item)]
+        return [address for item in _items(members.get(name)) for address in read_addresses(_address_text(item))]
 
     texts = [
         plain(str(text))
@@ -135,7 +128,7 @@ def _virtual(body: "Body", members: Any) -> MailView:
         if isinstance(item, Mapping)
     ]
     subject = "\n".join(str(text) for text in _items(members.get("subject")))
-    return _mail(people("from"), people("to"), people("cc"), people("bcc"), subject, texts, files)
+    return _mail(people("from"), people("to"), people("cc"), people("bcc"), subject=subject, texts=texts, files=files)
 
 
 _READERS: Final = {
@@ -150,6 +143,7 @@ def _mail(
     to: list[str],
     cc: list[str],
     bcc: list[str],
+    *,
     subject: str,
     texts: Iterable[str],
     files: list[dict[str, Any]],
@@ -167,62 +161,19 @@ def _mail(
     }
 
 
-def _read_mime(data: bytes | None) -> MailView:
-    if data is None:
+def _from_mime(data: bytes | None) -> MailView:
+    letter = None if data is None else read_mime(data)
+    if letter is None:
         return UNREADABLE
-    try:
-        message = email.message_from_bytes(data, policy=email.policy.default)
-        return _mime_mail(message) if message.keys() else UNREADABLE
-    except (MessageError, ValueError, LookupError, AttributeError, IndexError, TypeError, RecursionError):
-        # The parser of the standard library raises any of these on malformed headers.
-        return UNREADABLE
+    files = [{"name": file.name, "contentType": file.content_type, "size": file.size_bytes} for file in letter.files]
+    people = [read_addresses(*letter.raw_headers.get(name, ())) for name in ("from", "to", "cc", "bcc")]
+    subject = "\n".join(letter.subjects)
+    senders, to, cc, bcc = people
+    return _mail(senders, to, cc, bcc, subject=subject, texts=letter.texts, files=files)
 
 
-def _mime_mail(message: EmailMessage) -> MailView:
-    parts = list(islice(message.walk(), MAX_MIME_PARTS + 1))
-    if len(parts) > MAX_MIME_PARTS or any(_header_length(part) > MAX_HEADER_LENGTH for part in parts):
-        return UNREADABLE  # the parser of the standard library takes too long on these
-
-    def people(name: str) -> list[str]:
-        return _addresses_in(*(str(value) for value in message.get_all(name, [])))
-
-    texts: list[str] = []
-    files: list[dict[str, Any]] = []
-    for part in parts:
-        if part.is_multipart():
-            continue
-        content = part.get_payload(decode=True)
-        data = content if isinstance(content, bytes) else b""
-        name = part.get_filename()
-        if name or part.get_content_maintype() != "text":
-            files.append({"name": name or "", "contentType": part.get_content_type(), "size": len(data)})
-        else:
-            texts.append(plain(_decode_text(data, part.get_content_charset())))
-    subject = "\n".join(str(value) for value in message.get_all("subject", []))
-    return _mail(people("from"), people("to"), people("cc"), people("bcc"), subject, texts, files)
-
-
-def _header_length(part: Message) -> int:
-    return sum(len(name) + len(value) for name, value in part.raw_items())
-
-
-def _decode_text(data: bytes, charset: str | None) -> str:
-    try:
-        return data.decode(charset or "utf-8", "replace")
-    except LookupError:
-        return data.decode("utf-8", "replace")
-
-
-def _addresses_in(*values: Any) -> list[str]:
-    """Bare addresses; what cannot be read as one is kept as it is, so that no list can contain it."""
-    found = []
-    for value in values:
-        text = str(value.get("address", "")) if isinstance(value, Mapping) else str(value)
-        if not text.strip():
-            continue
-        addresses = [address for _, address in getaddresses([text]) if address]
-        found += [address.lower() for address in addresses] or [text.strip().lower()]
-    return found
+def _address_text(item: Any) -> str:
+    return str(item.get("address", "")) if isinstance(item, Mapping) else str(item)
 
 
 def _graph_address(item: Any) -> str:

@@ -35,8 +35,9 @@ def glob_regex(glob: str, *, encoded_slash: bool = False) -> str:
     tail = ""
     if glob.endswith("/**"):
         glob, tail = glob[:-3], "(?:/.*)?"
-    pieces = [".*" if part == "**" else star if part == "*" else re.escape(part)
-              for part in re.split(r"(\*\*|\*)", glob)]
+    pieces = [
+        ".*" if part == "**" else star if part == "*" else re.escape(part) for part in re.split(r"(\*\*|\*)", glob)
+    ]
     return "^" + "".join(pieces) + tail + "$"
 
 

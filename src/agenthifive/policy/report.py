@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 from agenthifive.policy.model import Problem
 from agenthifive.policy.patterns import MAX_PATTERN_LENGTH, pattern_fault
+from agenthifive.policy.rules import METHODS
 
 
 class Report:
@@ -37,6 +38,15 @@ class Report:
         if needs_one and not value:
             self.add(path, "required", f"{path} needs at least one entry.")
         return True
+
+    def is_method_list(self, value: Any, path: str) -> TypeGuard[list[str]]:
+        """A non-empty list of methods; whatever is wrong with one is wrong with the list."""
+        if not self.is_list(value, path, len(METHODS) * 10, needs_one=True):
+            return False
+        if all(method in METHODS for method in value):
+            return True
+        self.add(path, "enum", f"Expected some of: {', '.join(METHODS)}.")
+        return False
 
     def is_text(self, value: Any, path: str, longest: int) -> TypeGuard[str]:
         if not self._is(value, str, path, "a string"):

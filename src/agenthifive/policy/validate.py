@@ -16,7 +16,6 @@ from agenthifive.policy.constraints import LISTS
 from agenthifive.policy.defaults import fill_defaults, normalise
 from agenthifive.policy.model import Problem, ServiceFacts
 from agenthifive.policy.report import Report, join
-from agenthifive.policy.rules import METHODS
 from agenthifive.policy.validate_rules import check_rules
 from agenthifive.policy.windows import find_zone
 from agenthifive.strict_json import dumps
@@ -115,7 +114,7 @@ def _check_entry(report: Report, entry: Any, path: str, facts: ServiceFacts) -> 
         if name == "baseUrl":
             _check_base_url(report, value, where, facts)
         elif name == "methods":
-            check_methods(report, value, where)
+            report.is_method_list(value, where)
         elif name == "pathPatterns":
             if report.is_list(value, where, 100, needs_one=True):
                 for number, glob in enumerate(value):
@@ -125,14 +124,6 @@ def _check_entry(report: Report, entry: Any, path: str, facts: ServiceFacts) -> 
         else:
             report.unknown(name, path, _ENTRY)
     report.missing(entry, path, _ENTRY[:3])
-
-
-def check_methods(report: Report, value: Any, path: str) -> None:
-    """A non-empty list of methods; whatever is wrong with one is wrong with the list."""
-    if not report.is_list(value, path, 50, needs_one=True):
-        return
-    if any(method not in METHODS for method in value):
-        report.add(path, "enum", f"Expected some of: {', '.join(METHODS)}.")
 
 
 def _check_base_url(report: Report, value: Any, path: str, facts: ServiceFacts) -> None:

@@ -13,7 +13,7 @@ from agenthifive.policy.model import ServiceFacts
 from agenthifive.policy.pii import CUSTOM
 from agenthifive.policy.presets import pii_type_names
 from agenthifive.policy.report import Report, join
-from agenthifive.policy.rules import ACTIONS, METHODS
+from agenthifive.policy.rules import ACTIONS
 
 MAX_REQUEST_RULES: Final = 200
 MAX_RESPONSE_RULES: Final = 100
@@ -137,10 +137,6 @@ class _RuleChecker:
             checks["body"] = lambda v, p: self._each(v, p, 20, self._condition)
             checks["pii"] = self._personal_data
         self._each_member(value, path, checks)
-
-    def _methods(self, value: Any, path: str) -> None:
-        if self._report.is_list(value, path, 50, needs_one=True) and any(m not in METHODS for m in value):
-            self._report.add(path, "enum", f"Expected some of: {', '.join(METHODS)}.")
 
     def _condition(self, condition: Any, path: str) -> None:
         if not self._report.is_object(condition, path):
@@ -266,6 +262,9 @@ class _RuleChecker:
 
     def _pattern(self, value: Any, path: str, *, ignore_case: bool = False) -> None:
         self._report.is_pattern(value, path, ignore_case=ignore_case)
+
+    def _methods(self, value: Any, path: str) -> None:
+        self._report.is_method_list(value, path)
 
     def _text(self, value: Any, path: str, longest: int) -> None:
         self._report.is_text(value, path, longest)

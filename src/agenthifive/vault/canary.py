@@ -42,7 +42,8 @@ async def check_ring(connection: Connection, keyring: Keyring) -> bool:
         if kid not in keyring.kids and kid != "v1":
             raise KeyRefused(
                 f"ENCRYPTION_KEY (kid {keyring.active_kid}) cannot open {count} records sealed under kid {kid}. "
-                f"Put the key with kid {kid} into ENCRYPTION_KEY_PREVIOUS (comma list) or restore the old ENCRYPTION_KEY."
+                f"Put the key with kid {kid} into ENCRYPTION_KEY_PREVIOUS (comma list) or restore the old "
+                "ENCRYPTION_KEY."
             )
     for kid in keyring.kids:
         if kid in known and not _opens(keyring, known[kid][0], kid):

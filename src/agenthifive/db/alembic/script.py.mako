@@ -11,8 +11,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Run the SQL file in the revision's transaction."""
-    op.get_bind().connection.driver_connection.execute(Path(__file__).with_suffix(".sql").read_text("utf-8"))
+    """Run the SQL files in the revision's transaction."""
+    for part in sorted(Path(__file__).with_suffix("").glob("*.sql")):
+        op.get_bind().connection.driver_connection.execute(part.read_text("utf-8"))
 
 
 def downgrade() -> None:
