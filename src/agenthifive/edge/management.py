@@ -125,7 +125,7 @@ def _path(location: Sequence[Any]) -> str:
 async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
+        allow = ", ".join(sorted(_methods_of(request)))
         return await _refuse(
             request, AppError("method_not_allowed", f"This path answers {allow}.", headers={"allow": allow})
         )
@@ -133,6 +133,17 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
         request, AppError("route_not_found", "There is no such path. The routes are listed at /openapi.json.",
                           hint="/openapi.json")
     )  # fmt: skip
+
+
+def _methods_of(request: Request) -> set[str]:
+    """What a path answers, over all its routes."""
+    path = request.url.path
+    return {
+        method
+        for route in request.app.router.routes
+        if isinstance(route, DeclaredRoute) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }
 
 
 async def _refuse_outage(request: Request, error: Exception) -> Response:

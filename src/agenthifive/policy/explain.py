@@ -5,16 +5,14 @@ Source: contract/policy.md section 15.3.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
+from agenthifive.policy.allowlist import DEFAULT_PORTS
 from agenthifive.policy.compile import Policy
 from agenthifive.policy.decide import decide
 from agenthifive.policy.model import Allow, Decision, Deny, Hold, Request, RuleRef
 from agenthifive.policy.replies import reply_rules
 from agenthifive.policy.trace import Trace
-
-_BRACKETED: Final = ":"
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,6 @@ def _rule(rule: RuleRef) -> dict[str, Any]:
 
 
 def _origin(request: Request) -> str:
-    host = f"[{request.host}]" if _BRACKETED in request.host else request.host
-    is_default = _DEFAULT_PORTS.get(request.scheme) == request.port
+    host = f"[{request.host}]" if ":" in request.host else request.host
+    is_default = DEFAULT_PORTS.get(request.scheme) == request.port
     return f"{request.scheme}://{host}" if is_default else f"{request.scheme}://{host}:{request.port}"

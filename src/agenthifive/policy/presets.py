@@ -13,10 +13,10 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final, Literal
 
+from agenthifive.policy.pii import CUSTOM
 from agenthifive.strict_json import loads
 
 TIERS: Final = ("strict", "standard", "minimal")
-CUSTOM_TYPE: Final = "custom"
 _SITE_WILDCARD: Final = "https://*.atlassian.net"
 _REDACTED_REPLIES: Final[Sequence[Mapping[str, Any]]] = (
     {
@@ -279,4 +279,4 @@ def _template(template_id: str) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _pii_type_names() -> frozenset[str]:
     pii = _document()["pii"]
-    return frozenset([*(r["id"] for r in pii["recognisers"]), *pii["groups"], *pii["aliases"], CUSTOM_TYPE])
+    return frozenset([*(r["id"] for r in pii["recognisers"]), *pii["groups"], *pii["aliases"], CUSTOM])

@@ -18,11 +18,6 @@ from agenthifive.policy.rules import ACTIONS
 MAX_REQUEST_RULES: Final = 200
 MAX_RESPONSE_RULES: Final = 100
 MAX_PATH_LENGTH: Final = 256
-_RULES: Final = ("request", "response", "fieldStepUpEnabled")
-_REQUEST_RULE: Final = ("id", "label", "guard", "match", "action", "redactConfig")
-_RESPONSE_RULE: Final = ("id", "label", "guard", "match", "filter", "relaxWhen")
-_MATCH: Final = ("methods", "urlPattern", "queryPattern", "body", "pii")
-_FILTER: Final = ("allowFields", "denyFields", "redact")
 _RELAXATIONS: Final = ("full_fields", "trusted_recipient")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
