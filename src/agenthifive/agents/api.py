@@ -68,7 +68,7 @@ def make_room(
     return AgentsRoom(
         Agents(database, options),
         Enrolment(options),
-        TokenExchange(chain, flood, options),
+        TokenExchange(database, chain, flood, options),
         Capabilities(catalog),
         options.web_url,
     )

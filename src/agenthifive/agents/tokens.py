@@ -30,7 +30,7 @@ from agenthifive.agents.model import OPAQUE_TOKEN_TYPE, AccessToken, AgentOption
 from agenthifive.audit.chains import AdminChain
 from agenthifive.audit.flood import FloodGate
 from agenthifive.audit.model import Event
-from agenthifive.db.database import Connection
+from agenthifive.db.database import Connection, Database
 from agenthifive.db.unit import Unit
 from agenthifive.edge.context import limit_key
 from agenthifive.edge.credentials import AGENT_PREFIX
@@ -77,7 +77,8 @@ class _Denial:
 class TokenExchange:
     """Issues access tokens to agents that prove themselves."""
 
-    def __init__(self, chain: AdminChain, flood: FloodGate, options: AgentOptions) -> None:
+    def __init__(self, database: Database, chain: AdminChain, flood: FloodGate, options: AgentOptions) -> None:
+        self._database = database
         self._chain = chain
         self._flood = flood
         self._options = options
@@ -110,10 +111,10 @@ class TokenExchange:
             assertion = parse_assertion(request.assertion, request.client_id)
         except AssertionRefused as refused:
             return _Denial(refused, claimed_agent_id=read_claimed_id(request.assertion))
-        connection = await unit.begin()
-        outcome = await self._try(unit, connection, assertion, request, hold=False)
+        async with self._database.statement() as connection:
+            outcome = await self._try(unit, connection, assertion, request, hold=False)
         if outcome is None:  # somebody is changing the agent: wait for that, then judge what it has become
-            outcome = await self._try(unit, connection, assertion, request, hold=True)
+            outcome = await self._try(unit, await unit.begin(), assertion, request, hold=True)
         if outcome is None:
             raise psycopg.OperationalError("an agent was changed while it was held")
         return outcome

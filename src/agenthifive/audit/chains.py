@@ -101,8 +101,12 @@ class AdminChain:
         async with self._lock:
             chain = await self._head(connection)
             rows, successor = chain.link([event])
-            cursor = await connection.execute(statement, [*values, rows.decode("utf-8")])
-            row = await cursor.fetchone()
+            try:
+                cursor = await connection.execute(statement, [*values, rows.decode("utf-8")])
+                row = await cursor.fetchone()
+            except (psycopg.OperationalError, OSError, asyncio.CancelledError):
+                self._chain = None  # on an autocommit connection it may have been committed all the same
+                raise
             answer = None if row is None else row[0]
             await self._confirm(connection, successor if answer == "issued" else chain)
             return answer

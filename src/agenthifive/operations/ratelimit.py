@@ -58,7 +58,7 @@ class RateLimiter:
     async def count(self, limit: RateLimit, key: str, *, take: bool = True) -> Standing:
         """Where the key stands; with `take` the hit is counted."""
         window = self._windows[limit]
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             cursor = await connection.execute(TAKE, [f"{limit}|{key}", window.hits, window.seconds, take])
             row = await cursor.fetchone()
         answer: dict[str, Any] = row[0] if row else {}
