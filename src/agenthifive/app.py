@@ -10,9 +10,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
+import psycopg
 import structlog
 from fastapi import FastAPI
 from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import PoolTimeout
 
 from agenthifive import __version__
 from agenthifive.assembly import BrokerRoom, Keeper, make_broker, make_gate, make_keeper, make_rooms
@@ -70,7 +72,6 @@ class Application:
         await self._check_keys()
         self.keeper: Keeper = make_keeper(self)
         self.broker: BrokerRoom = await make_broker(self, self._listen.dedicated, _own_endpoints(self), self._doubles)
-        self._stack.push_async_callback(self.broker.close)
         self._stack.callback(self.keeper.people.close)
         self.health = Health(
             self.database,
@@ -93,10 +94,14 @@ class Application:
 
     async def stop(self) -> None:
         """Finish what is recorded, close what is open."""
-        with contextlib.suppress(Exception):
-            async with self.unit() as unit:
-                unit.record(AuditAction.INSTANCE_STOPPED, {"version": __version__, "graceful": True})
-                await (await unit.begin()).execute(CLOSE, [self._chain_ids()])
+        room: BrokerRoom | None = getattr(self, "broker", None)
+        if room is not None:
+            await room.close()
+            with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
+                async with self.unit() as unit:
+                    unit.record(AuditAction.INSTANCE_STOPPED, {"version": __version__, "graceful": True})
+                    if room.writer.depth == 0:  # what could not be written leaves its chain to the orphan job
+                        await (await unit.begin()).execute(CLOSE, [self._chain_ids()])
         await self._stack.aclose()
 
     @contextlib.asynccontextmanager

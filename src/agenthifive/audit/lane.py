@@ -6,6 +6,7 @@ lane reads the chain's head back, and gives the chain up when it cannot. Source:
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -26,6 +27,9 @@ _KEY_EXISTS: Final = "t_idempotency_keys_pkey"
 _APPEND: Final = b"SELECT audit_append($1::text::json)"
 _COMMIT: Final = b"SELECT broker_commit($1::text::json, $2::text::json, $3::text::json)"
 _READ_BACK_S: Final = 2.0
+
+
+_REMEMBERED_CHAINS: Final = 64
 
 
 class Kind(Enum):
@@ -96,6 +100,7 @@ class Lane:
         self._name = name
         self._connection: Direct | None = None
         self.chain: Chain | None = None
+        self.opened: deque[str] = deque(maxlen=_REMEMBERED_CHAINS)
         self.is_up = False
 
     async def connect(self) -> None:
@@ -107,6 +112,7 @@ class Lane:
             async with _kept(await self._connect()) as connection:
                 if self.chain is None:
                     self.chain = await open_new(connection, self._instance, "broker", self._name)
+                    self.opened.append(self.chain.chain_id)
                 self._connection = Direct(connection)
         self.is_up = True
 

@@ -58,8 +58,8 @@ class Writer:
 
     @property
     def chain_ids(self) -> list[str]:
-        """The chains being written, for the heartbeat."""
-        return [lane.chain.chain_id for lane in self._lanes if lane.chain is not None]
+        """The chains of this process, for the heartbeat: calls whose intent is in a chain given up may still run."""
+        return [chain_id for lane in self._lanes for chain_id in lane.opened]
 
     @property
     def depth(self) -> int:

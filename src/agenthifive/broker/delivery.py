@@ -26,13 +26,13 @@ from agenthifive.broker.idempotency import Idempotency
 from agenthifive.broker.judge import Judged
 from agenthifive.broker.model import Call, Grant, Reply
 from agenthifive.broker.redirects import follow
-from agenthifive.broker.replies import Arrived, envelope, passed_on, summary_of_binary
+from agenthifive.broker.replies import Arrived, Filters, envelope, passed_on, summary_of_binary
 from agenthifive.broker.scrub import SecretScrubber
 from agenthifive.broker.streaming import Streaming
 from agenthifive.broker.wire import Wire, WireError
 from agenthifive.errors import AppError
+from agenthifive.policy.constraints.inbound import inbound_filter
 from agenthifive.policy.replies import reply_rules
-from agenthifive.policy.rules import ReplyRule
 from agenthifive.words import AuditAction, AuditDecision, Outcome
 
 BUFFERED_BYTES_MAX: Final = 10 * 1024 * 1024
@@ -139,18 +139,18 @@ class Delivery:
         call = sent.call
         policy = sent.grant.policy
         assert policy is not None
-        rules = reply_rules(policy, sent.judged.request)
+        request = sent.judged.request
+        filters = Filters(reply_rules(policy, request), inbound_filter(policy.constraint, request))
         arrived = Arrived(wire.status, wire.headers)
         is_success = 200 <= arrived.status < 300
         wants_raw = is_success and (call.stream or call.download or call.via == "llm_proxy")
         kind = kind_of(arrived.content_type, None) if arrived.content_type is not None else None
         if kind is Kind.BINARY and not wants_raw and call.via == "execute" and arrived.may_have_body:
-            _refuse_unfilterable(rules, "binary")
+            _refuse_unfilterable(filters, "binary")
             self._egress.release(outbound, wire)
             return await self._succeed(sent, summary_of_binary(sent, arrived, scrubber), None)
-        if wants_raw and (kind in _STREAMS or kind is Kind.BINARY or (kind is not Kind.JSON and not rules)):
-            if rules:
-                _refuse_unfilterable(rules, "binary" if kind is Kind.BINARY else None)
+        if wants_raw and (kind in _STREAMS or kind is Kind.BINARY or (kind is not Kind.JSON and not filters)):
+            _refuse_unfilterable(filters, "binary" if kind is Kind.BINARY else None)
             return self._stream(sent, outbound, wire, scrubber, arrived, kind)
         body = await self._read(sent, wire, arrived)
         self._egress.release(outbound, wire)
@@ -158,9 +158,9 @@ class Delivery:
         if arrived.status == 401 or sent.grant.service.file.auth_failure:
             self._on_auth_failure(sent.grant, arrived.status, body)
         if call.via == "llm_proxy" or wants_raw:
-            reply = passed_on(sent, arrived, kind or kind_of(None, body[:512]), body, rules, scrubber)
+            reply = passed_on(sent, arrived, kind or kind_of(None, body[:512]), body, filters, scrubber)
             return await self._succeed(sent, reply, None)
-        reply = envelope(sent, arrived, kind or kind_of(None, body[:512]), body, rules, scrubber)
+        reply = envelope(sent, arrived, kind or kind_of(None, body[:512]), body, filters, scrubber)
         return await self._succeed(sent, reply, reply.body)
 
     def _stream(
@@ -289,9 +289,9 @@ def _check_declared(arrived: Arrived, limit_bytes: int) -> None:
         raise EgressError("response_too_large", "", was_sent=True)
 
 
-def _refuse_unfilterable(rules: tuple[ReplyRule, ...], detail: str | None) -> None:
+def _refuse_unfilterable(filters: Filters, detail: str | None) -> None:
     """A reply that rules apply to and that cannot be filtered is refused, never passed."""
-    if rules:
+    if filters:
         raise AppError(
             "response_not_filterable",
             "Response rules of the policy apply to this reply and it cannot be filtered in this form. "

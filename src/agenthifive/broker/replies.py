@@ -6,6 +6,7 @@ Source: contract/broker.md sections 2, 10 and 14.3.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from agenthifive.broker.headers import envelope_headers, file_name_in, llm_reply
 from agenthifive.broker.model import Reply
 from agenthifive.broker.scrub import SecretScrubber
 from agenthifive.errors import AppError
+from agenthifive.policy.constraints.inbound import Inbound
 from agenthifive.policy.model import Allow
 from agenthifive.policy.replies import NotFilterable, filter_json, filter_text
 from agenthifive.policy.rules import ReplyRule
@@ -29,6 +31,27 @@ _JSON: Final = "application/json"
 _validate = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What must happen to a reply before an agent sees it: places taken out, then the response rules."""
+
+    rules: tuple[ReplyRule, ...] = ()
+    inbound: Inbound | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.rules) or self.inbound is not None
+
+    def json(self, value: Any) -> Any:
+        """A JSON reply as it may be seen. Raises: NotFilterable."""
+        return filter_json(value if self.inbound is None else self.inbound(value), self.rules)
+
+    def text(self, text: str) -> str:
+        """Any other textual reply as it may be seen. Raises: NotFilterable."""
+        if self.inbound is not None:
+            raise NotFilterable("unparsable")
+        return filter_text(text, self.rules)
 
 
 class Arrived:
@@ -60,15 +83,15 @@ class Arrived:
 
 
 def envelope(
-    sent: "Sent", arrived: Arrived, kind: Kind, body: bytes, rules: Sequence[ReplyRule], scrubber: SecretScrubber
+    sent: "Sent", arrived: Arrived, kind: Kind, body: bytes, filters: Filters, scrubber: SecretScrubber
 ) -> Reply:
     """The 200 answer of `execute`. Raises: AppError (response_not_filterable)."""
     if not body:
         shown = b"null"
     elif kind is Kind.JSON:
-        shown = _json_body(body, arrived, rules, scrubber)
+        shown = _json_body(body, arrived, filters, scrubber)
     else:
-        shown = _encode(scrubber.scrub_text(_text(body, arrived, kind, rules)))
+        shown = _encode(scrubber.scrub_text(_text(body, arrived, kind, filters)))
     return _wrap(sent, arrived, shown, scrubber)
 
 
@@ -84,24 +107,24 @@ def summary_of_binary(sent: "Sent", arrived: Arrived, scrubber: SecretScrubber) 
 
 
 def passed_on(
-    sent: "Sent", arrived: Arrived, kind: Kind, body: bytes, rules: Sequence[ReplyRule], scrubber: SecretScrubber
+    sent: "Sent", arrived: Arrived, kind: Kind, body: bytes, filters: Filters, scrubber: SecretScrubber
 ) -> Reply:
     """The provider's reply without an envelope: the LLM proxy, and raw replies that had to be read whole.
 
     Raises: AppError (response_not_filterable, upstream_invalid).
     """
     if sent.call.download and kind is Kind.JSON:
-        attachment = attachment_payload(_parsed(body, rules))
+        attachment = attachment_payload(_parsed(body, filters))
         if attachment is not None:
             return _attached(
-                sent, arrived, attachment.data, attachment.content_type, attachment.filename, rules, scrubber
+                sent, arrived, attachment.data, attachment.content_type, attachment.filename, filters, scrubber
             )
     if kind is Kind.JSON:
-        shown = _json_body(body, arrived, rules, scrubber) if body else b""
-    elif kind is Kind.BINARY and not rules:
+        shown = _json_body(body, arrived, filters, scrubber) if body else b""
+    elif kind is Kind.BINARY and not filters:
         shown = _checked_binary(body, scrubber)
-    elif rules:
-        shown = scrubber.scrub_text(_text(body, arrived, kind, rules)).encode("utf-8")
+    elif filters:
+        shown = scrubber.scrub_text(_text(body, arrived, kind, filters)).encode("utf-8")
     else:
         shown = scrubber.scrub_bytes(body)
     if sent.call.via == "llm_proxy":
@@ -132,11 +155,11 @@ def _attached(
     data: bytes,
     content_type: str,
     file_name: str | None,
-    rules: Sequence[ReplyRule],
+    filters: Filters,
     scrubber: SecretScrubber,
 ) -> Reply:
     """A file that travelled inside JSON, as the file it is."""
-    if rules:
+    if filters:
         raise _unfilterable("binary")
     headers = raw_reply_headers(
         content_type=content_type,
@@ -149,11 +172,11 @@ def _attached(
     return Reply(200, headers, _checked_binary(data, scrubber))
 
 
-def _json_body(body: bytes, arrived: Arrived, rules: Sequence[ReplyRule], scrubber: SecretScrubber) -> bytes:
+def _json_body(body: bytes, arrived: Arrived, filters: Filters, scrubber: SecretScrubber) -> bytes:
     """The JSON value as text that stands in an answer of ours; what is not JSON becomes a string."""
-    if rules:
+    if filters:
         try:
-            return _encode(scrubber.scrub_json(filter_json(_parsed(body, rules), rules)))
+            return _encode(scrubber.scrub_json(filters.json(_parsed(body, filters))))
         except NotFilterable as error:
             raise _unfilterable(error.detail) from None
     body = scrubber.scrub_bytes(body)
@@ -164,22 +187,22 @@ def _json_body(body: bytes, arrived: Arrived, rules: Sequence[ReplyRule], scrubb
     return body
 
 
-def _text(body: bytes, arrived: Arrived, kind: Kind, rules: Sequence[ReplyRule]) -> str:
+def _text(body: bytes, arrived: Arrived, kind: Kind, filters: Filters) -> str:
     """A textual reply as the rules leave it."""
-    if rules and kind is Kind.BINARY:
+    if filters and kind is Kind.BINARY:
         raise _unfilterable("binary")
     text = decode_text(body, arrived.content_type)
     try:
-        return filter_text(text, rules) if rules else text
+        return filters.text(text) if filters else text
     except NotFilterable as error:
         raise _unfilterable(error.detail) from None
 
 
-def _parsed(body: bytes, rules: Sequence[ReplyRule]) -> Any:
+def _parsed(body: bytes, filters: Filters) -> Any:
     try:
         return strict_json.loads(body)
     except strict_json.InvalidJson:
-        if rules:
+        if filters:
             raise _unfilterable("unparsable") from None
         return None
 

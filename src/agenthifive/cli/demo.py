@@ -27,8 +27,8 @@ def demo(context: typer.Context) -> None:
     from agenthifive.cli.interrupts import interrupted_once
 
     terminal, started = begin(context), time.monotonic()
-    terminal.say("Starting a temporary instance with a database of its own")
     with interrupted_once(), running_provider() as provider:
+        terminal.say("Starting a temporary instance with a database of its own")
         settings = {"SSRF_ALLOWLIST_HOSTS": f"localhost:{provider.port}=127.0.0.0/8|::1/128", "LOG_FORMAT": "json"}
         with starting_instance(terminal.environ, settings) as instance:
             from agenthifive.cli.demo_story import Story  # the server starts while this is read

@@ -27,5 +27,9 @@ def interrupted_once() -> Iterator[None]:
 
 def ignore_interrupts() -> None:
     """From now on Ctrl-C and SIGTERM do nothing."""
-    for number in _INTERRUPTS:
-        signal.signal(number, signal.SIG_IGN)
+    for number in _INTERRUPTS:  # SIG_IGN would complain of a signal that is already on its way
+        signal.signal(number, _do_nothing)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Take no notice."""

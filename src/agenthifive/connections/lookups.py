@@ -7,7 +7,7 @@ Source: contract/catalog/SCHEMA.md section 11, connections.md section 9.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from agenthifive import strict_json
@@ -18,7 +18,7 @@ from agenthifive.connections.calls import Reply, Request
 from agenthifive.connections.model import visible_line
 from agenthifive.errors import AppError
 
-_NAME_MAX = 200
+_NAME_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -39,9 +39,7 @@ class Database:
 
     def __init__(self, options: DatabaseOptions) -> None:
         self._options = options
-        self._dsn = make_conninfo(
-            options.dsn, connect_timeout=options.connect_timeout_s, application_name="agenthifive"
-        )
+        self._dsn = _with_defaults(options)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._dsn,
             connection_class=AsyncConnection[TupleRow],
@@ -138,6 +136,19 @@ class Database:
         )
         if not connection.autocommit:
             await connection.commit()
+
+
+def _with_defaults(options: DatabaseOptions) -> str:
+    """The operator's DSN, with time-outs for a network that went silent where it names none."""
+    ours = {
+        "connect_timeout": options.connect_timeout_s,
+        "application_name": "agenthifive",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 10_000,
+    }
+    return make_conninfo(**{**ours, **conninfo_to_dict(options.dsn)})  # type: ignore[arg-type]
 
 
 def as_unavailable(error: Exception) -> AppError | None:

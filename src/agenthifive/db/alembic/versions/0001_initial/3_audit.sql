@@ -34,6 +34,8 @@ CREATE INDEX l_audit_events_workspace ON l_audit_events (workspace_id, "timestam
 CREATE INDEX l_audit_events_agent ON l_audit_events (workspace_id, agent_id, "timestamp" DESC, id DESC);
 CREATE INDEX l_audit_events_connection ON l_audit_events (workspace_id, connection_id, "timestamp" DESC, id DESC);
 CREATE INDEX l_audit_events_action ON l_audit_events (workspace_id, action, "timestamp" DESC, id DESC);
+CREATE INDEX l_audit_events_open ON l_audit_events (chain_id, "timestamp")
+    WHERE action IN ('execution_requested', 'token_vend_requested');
 CREATE INDEX l_audit_events_approval ON l_audit_events (approval_id) WHERE approval_id IS NOT NULL;
 
 CREATE TABLE l_audit_chains (
