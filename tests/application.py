@@ -1,4 +1,4 @@
-"""The whole application on a real database, with the cast signed in by hand. No port: requests go to the gate directly."""
+"""The whole application on a real database, the cast signed in by hand. No port: requests go straight to the gate."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
@@ -55,7 +55,8 @@ class Place:
         """A personal access token."""
         token = new_token("ah5p_")
         await self.execute(
-            "INSERT INTO t_personal_tokens (id, user_id, workspace_id, name, token_hash, hint_suffix, scopes, expires_at)"
+            "INSERT INTO t_personal_tokens"
+            " (id, user_id, workspace_id, name, token_hash, hint_suffix, scopes, expires_at)"
             " VALUES (%s, %s, %s, 'test', %s, 'test', %s, now() + interval '1 day')",
             [new_id(), user_id, workspace_id or self.workspace_id, sha256(token.encode()).hexdigest(),
              [str(scope) for scope in scopes]],

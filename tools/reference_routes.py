@@ -15,13 +15,14 @@ from agenthifive.edge.gate import EXECUTE_PATH, LLM_PREFIX
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import DeclaredRoute
 from agenthifive.operations import api as operations
+from agenthifive.operations import pages as operations_pages
 from agenthifive.people import api as people
-from agenthifive.people import pages
+from agenthifive.people import pages as people_pages
 from agenthifive.policies import api as policies
 from agenthifive.words import AuditAction, RateLimit
 from tools.markdown import code, codes, one_line, table
 
-ROOMS: Final = (operations, people, pages, agents, connections, policies, audit)
+ROOMS: Final = (operations, operations_pages, people, people_pages, agents, connections, policies, audit)
 _HEADING: Final = """\
 # Routes
 

@@ -35,8 +35,8 @@ _AUDIT: Final = """\
 What a row of `l_audit_events` can say happened; another word cannot be written. `decision` is `allowed`, `denied` or
 `error`. A call that was carried out leaves two rows, intent and outcome; a refused one leaves one. Metadata holds no
 secret, no query value and no body; members in brackets are not always there. `access_denied`, `agent_token_denied`
-with `verified: false`, `user_sign_in_failed` and `authentication_failed` are merged above 60 a minute from one source;
-`count` then says how many.
+with `verified: false`, `user_sign_in_failed`, `authentication_failed` and `rate_limited` are merged above 60 a minute
+from one source; `count` then says how many.
 
 This page is generated (`python -m tools.reference`).
 """

@@ -9,12 +9,12 @@ import httpx
 import msgspec
 import pytest
 import pytest_asyncio
-from fakes import Received, raw, respond
-from world import SECRET, Bot, World, make_world
 
 from agenthifive.audit.chains import Instance
 from agenthifive.broker.broker import BrokerOptions
 from agenthifive.db.database import Database
+from fakes import Received, raw, respond
+from world import SECRET, Bot, World, make_world
 
 SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -171,7 +171,10 @@ async def test_when_the_client_leaves_a_get_it_is_cancelled_and_a_post_runs_to_i
         ("UPDATE t_agents SET status = 'disabled' WHERE id = %s", "agent_id"),
         ("UPDATE t_connections SET status = 'revoked' WHERE id = %s", "connection_id"),
         ("UPDATE t_policies SET status = 'revoked' WHERE id = %s", "policy_id"),
-        ("UPDATE t_policies SET version = 2, document = jsonb_set(document, '{allowlists}', '[]') WHERE id = %s", "policy_id"),
+        (
+            "UPDATE t_policies SET version = 2, document = jsonb_set(document, '{allowlists}', '[]') WHERE id = %s",
+            "policy_id",
+        ),
     ],
     ids=["agent disabled", "connection revoked", "policy revoked", "policy edited to deny"],
 )  # fmt: skip
@@ -367,7 +370,7 @@ class TestDatabaseFaults:
             with world.admin() as admin:
 
                 async def break_the_log(request: Received, writer: asyncio.StreamWriter) -> None:
-                    admin.execute("REVOKE INSERT ON l_audit_events FROM agenthifive_app")  # noqa: B023
+                    admin.execute("REVOKE INSERT ON l_audit_events FROM agenthifive_app")
                     await respond(200, b'{"done":1}')(request, writer)
 
                 world.provider.script = break_the_log
@@ -490,8 +493,14 @@ class TestLlmProxy:
         self, world: World, bot: Bot, path: str, headers: dict[str, str], content: bytes, status: int, code: str
     ) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", world.replicas[0].port)
-        lines = [f"POST /v1/vault/llm/openai/{path} HTTP/1.1", "host: x", f"authorization: Bearer {bot.token}",
-                 f"content-length: {len(content)}", "connection: close", *(f"{k}: {v}" for k, v in headers.items())]  # fmt: skip
+        lines = [
+            f"POST /v1/vault/llm/openai/{path} HTTP/1.1",
+            "host: x",
+            f"authorization: Bearer {bot.token}",
+            f"content-length: {len(content)}",
+            "connection: close",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()

@@ -206,7 +206,9 @@ BAD_BODIES: dict[str, tuple[bytes, int, str]] = {
     "no target": (b'{"model":"B","method":"GET","url":"https://x/"}', 400, "missing_target"),
     "mistyped": (b'{"model":"B","service":"x","url":7}', 400, "invalid_request"),
     "method": (b'{"model":"B","service":"slack","method":"TRACE","url":"https://x/"}', 400, "invalid_request"),
-    "number as body": (b'{"model":"B","connectionId":"%s","method":"POST","url":"%s/x","body":7}', 400, "invalid_request"),
+    "number as body": (
+        b'{"model":"B","connectionId":"%s","method":"POST","url":"%s/x","body":7}', 400, "invalid_request",
+    ),
     "bad base64": (
         b'{"model":"B","connectionId":"%s","method":"POST","url":"%s/x","body":{"_binary":true,"data":"?"}}', 400,
         "invalid_binary_body",
@@ -216,7 +218,9 @@ BAD_BODIES: dict[str, tuple[bytes, int, str]] = {
         "not_found",
     ),
     "unknown service": (b'{"model":"B","service":"nope","method":"GET","url":"https://x/"}', 400, "unknown_service"),
-    "not a singleton": (b'{"model":"B","service":"github","method":"GET","url":"https://x/"}', 400, "service_not_singleton"),
+    "not a singleton": (
+        b'{"model":"B","service":"github","method":"GET","url":"https://x/"}', 400, "service_not_singleton",
+    ),
     "no such singleton here": (b'{"model":"B","service":"slack","method":"GET","url":"https://slack.com/api/x"}', 404,
                                "no_healthy_connection"),
 }  # fmt: skip

@@ -7,13 +7,15 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from agenthifive.operations import logs
 from agenthifive.people import passwords
 from cli.stage import Cli, Ground, settings_for
 
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    """The command line with a home of its own and no database."""
+    """The command line with a home of its own and no database; the logs of this process stay as they are."""
+    monkeypatch.setattr(logs, "configure_logs", lambda *_: None)
     return Cli(capsys, monkeypatch, tmp_path, {"HOME": str(tmp_path), "AGENTHIFIVE_HOME": str(tmp_path / "home")})
 
 

@@ -187,13 +187,37 @@ def test_an_unknown_agent_says_how_to_become_known(machine: Machine) -> None:
     assert "agenthifive agent enrol" in done.json["hint"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "\xff", '{"agentId":"a"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", "\xff", '{"agentId":"a"}', '{"agentId":"a","name":"b","base":"c","key":{}}']
+)
 def test_a_broken_key_file_is_named(enrolled: Machine, content: str) -> None:
     path = enrolled.agents / f"{AGENT_ID}.json"
     path.write_text(content, "latin-1")
     done = enrolled.cli("agent", "token", AGENT_ID)
     assert done.code == 1
     assert str(path) in done.err
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"agentId": 1, "name": "Bot", "publicKeyThumbprint": "x"}])
+def test_a_server_that_answers_something_else_is_not_believed(machine: Machine, answer: Any) -> None:
+    machine.vault.refusals["/v1/agents/bootstrap"] = [reply(answer)]
+    done = machine.cli("agent", "enrol", "--secret", SECRET, "--base", machine.server.base, "--json")
+    assert (done.code, done.json["code"]) == (1, "unexpected_answer")
+
+
+def test_a_server_cannot_choose_where_the_key_is_written(machine: Machine) -> None:
+    answer = {"agentId": "../../outside", "name": "Bot", "publicKeyThumbprint": "x"}
+    machine.vault.refusals["/v1/agents/bootstrap"] = [reply(answer)]
+    assert machine.cli("agent", "enrol", "--secret", SECRET, "--base", machine.server.base).code == 2
+    assert [path.name for path in machine.cli.home.rglob("*.json") if not path.name.startswith(".pending-")] == []
+
+
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_sent(machine: Machine) -> None:
+    (machine.cli.home / "home").mkdir()
+    machine.agents.write_text("a file where a folder should be")
+    done = machine.cli("agent", "enrol", "--secret", SECRET, "--base", machine.server.base, "--json")
+    assert (done.code, done.json["code"]) == (1, "unwritable")
+    assert machine.server.received == []
 
 
 def test_a_call_shows_status_and_body(enrolled: Machine) -> None:

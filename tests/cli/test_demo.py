@@ -6,14 +6,19 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenthifive.cli import demo_story
+from agenthifive.cli import demo_instance, demo_story
+from agenthifive.cli.console import CommandError
+from agenthifive.cli.demo_instance import DemoInstance, starting_instance
 from agenthifive.cli.demo_story import Facts, Refusal, Story, forms_of
 from agenthifive.db import embedded
 from cli.stage import Cli
@@ -77,7 +82,7 @@ def test_the_whole_story(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not embedded.is_running(instance.home)
 
 
-def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_interrupt_before_the_server_leaves_nothing_behind(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "agenthifive", "demo"],
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -91,6 +96,45 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     assert process.communicate()[1] == b""
     assert process.returncode == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_the_server_starts_leaves_nothing_behind(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[DemoInstance] = []
+
+    def interrupt(instance: DemoInstance) -> None:
+        started.append(instance)
+        assert instance.process.poll() is None
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(DemoInstance, "wait_until_ready", interrupt)
+    assert cli("demo", PATH=os.environ["PATH"]).code == 130
+    [instance] = started
+    assert instance.process.poll() is not None
+    assert not instance.home.exists()
+
+
+def test_a_server_that_does_not_start_is_quoted(cli: Cli) -> None:
+    with starting_instance({}, {"API_PORT": "99999"}) as instance, pytest.raises(CommandError) as caught:
+        instance.wait_until_ready()
+    assert caught.value.exit_code == 4
+    assert "API_PORT: 99999 is out of bounds" in caught.value.message
+    assert not instance.home.exists()
+
+
+def test_a_broken_promise_ends_with_1_and_the_facts(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def nothing(*_: object) -> Iterator[Any]:
+        yield SimpleNamespace(wait_until_ready=lambda: None)
+
+    facts = good_facts()
+    facts.finds_at_agent = 1
+    monkeypatch.setattr(demo_instance, "starting_instance", nothing)
+    monkeypatch.setattr(demo_story, "Story", lambda *_: SimpleNamespace(tell=lambda: facts))
+    done = cli("demo", "--json")
+    assert (done.code, done.json["code"]) == (1, "demo_failed")
+    assert done.json["data"]["brokenPromises"] == ["the agent never saw the key"]
+    facts.finds_at_agent = 0
+    assert cli("demo", "--json").data["secret"] == {"findsAtProvider": 0, "findsAtAgent": 0, "bytesHeardByAgent": 1}
 
 
 def good_facts() -> Facts:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from hashlib import sha256
@@ -13,7 +14,8 @@ import pytest
 from agenthifive.cli.client import Client
 from agenthifive.cli.demo_instance import _free_port
 from agenthifive.cli.interrupts import interrupted_once
-from cli.stage import SIGN_IN_SECRET, Cli, Ground, settings_for
+from agenthifive.vault.keyring import Keyring
+from cli.stage import KEY, SIGN_IN_SECRET, Cli, Ground, settings_for
 
 
 def test_up_serves_until_it_is_told_to_stop(cli: Cli, ground: Ground, tmp_path: Path) -> None:
@@ -78,8 +80,6 @@ def test_options_are_stronger_than_the_environment(cli: Cli) -> None:
 
 
 def test_a_port_that_is_taken_is_refused_by_name(desk: Cli, ground: Ground) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = desk("serve", "--json", "--port", port)
@@ -88,7 +88,8 @@ def test_a_port_that_is_taken_is_refused_by_name(desk: Cli, ground: Ground) -> N
 
 
 def test_a_server_with_another_key_ends_with_6(desk: Cli, ground: Ground) -> None:
-    ground.ask("INSERT INTO t_key_canaries (kid, envelope, state) VALUES ('0000000000000000', 'x', 'active')")
+    kid = Keyring.parse(KEY, "").active_kid
+    ground.ask("INSERT INTO t_key_canaries (kid, envelope, state) VALUES (%s, 'not ours', 'active')", kid)
     done = desk("serve", "--json", API_PORT=str(_free_port()))
     assert (done.code, done.json["code"]) == (6, "keys")
 
@@ -105,12 +106,17 @@ def test_an_old_schema_is_refused_without_leave_to_migrate(desk: Cli, ground: Gr
 def test_the_first_interrupt_ends_the_block_and_the_second_does_nothing() -> None:
     before = signal.getsignal(signal.SIGTERM)
     steps = []
-    with pytest.raises(KeyboardInterrupt), interrupted_once():
-        try:
-            signal.raise_signal(signal.SIGTERM)
-            steps.append("not reached")
-        finally:
-            signal.raise_signal(signal.SIGINT)
-            steps.append("cleaned up")
+
+    def work() -> None:
+        with interrupted_once():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+                steps.append("not reached")
+            finally:
+                signal.raise_signal(signal.SIGINT)
+                steps.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert steps == ["cleaned up"]
     assert signal.getsignal(signal.SIGTERM) == before

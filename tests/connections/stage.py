@@ -50,7 +50,6 @@ TELEGRAM_TOKEN = "123456789:AAH-abcdefghijklmnopqrstuvwxyz_0123"
 OTHER_TELEGRAM_TOKEN = "987654321:BBH-abcdefghijklmnopqrstuvwxyz_0123"
 SLACK_TOKEN = "xoxb-1111111111-2222222222-abcdefABCDEF"
 OPENAI_KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123"
-SECRETS = (TELEGRAM_TOKEN, OTHER_TELEGRAM_TOKEN, SLACK_TOKEN, OPENAI_KEY)
 GET_ME = {"ok": True, "result": {"id": 123456789, "is_bot": True, "first_name": "Helper", "username": "helper_bot"}}
 AUTH_TEST = {
     "ok": True,
@@ -86,6 +85,16 @@ class _Nobody:
 def says(value: Any, status: int = 200, *headers: tuple[str, str]) -> Script:
     """A script that answers with this JSON."""
     return respond(status, json.dumps(value).encode(), *headers)
+
+
+def telegram(token: str = TELEGRAM_TOKEN, **members: Any) -> dict[str, Any]:
+    """A body for the bot-token route."""
+    return {"service": "telegram", "botToken": token, **members}
+
+
+def openai(**members: Any) -> dict[str, Any]:
+    """A body for the api-key route."""
+    return {"service": "openai", "apiKey": OPENAI_KEY, **members}
 
 
 class Doors(Egress):

@@ -10,8 +10,6 @@ import pytest
 
 from agenthifive.broker.address import Guard, parse_allowlist
 from agenthifive.connections.model import ConnectionOptions
-from agenthifive.operations.ratelimit import Window
-from agenthifive.words import Role, Scope
 from connections.stage import (
     AUTH_TEST,
     GET_ME,
@@ -19,17 +17,11 @@ from connections.stage import (
     SLACK_TOKEN,
     TELEGRAM_TOKEN,
     Stage,
+    openai,
     says,
+    telegram,
 )
 from fakes import Received, respond
-
-
-def telegram(token: str = TELEGRAM_TOKEN, **members: Any) -> dict[str, Any]:
-    return {"service": "telegram", "botToken": token, **members}
-
-
-def openai(**members: Any) -> dict[str, Any]:
-    return {"service": "openai", "apiKey": OPENAI_KEY, **members}
 
 
 class TestBotTokens:
@@ -274,52 +266,6 @@ class TestWithoutAnAnswer:
         assert idle == [0, 0, 0]
 
 
-class TestOnePerWorkspace:
-    async def test_a_second_connection_is_refused_before_its_key_is_sent(self, stage: Stage) -> None:
-        stage.world["api.openai.com"].script = says({"data": []})
-        first = (await stage.post("api-key", openai())).json()["connection"]["id"]
-        again = await stage.post("api-key", openai())
-        assert (again.status_code, again.json()["code"]) == (409, "singleton_exists")
-        assert again.json()["connectionId"] == first
-        assert len(stage.world.received) == 1
-
-    async def test_of_two_at_once_one_is_stored(self, stage: Stage) -> None:
-        both = asyncio.Barrier(2)
-
-        async def script(request: Received, writer: asyncio.StreamWriter) -> None:
-            await both.wait()
-            await says({"data": []})(request, writer)
-
-        stage.world["api.openai.com"].script = script
-        other = stage.replica().client
-        answers = await asyncio.gather(
-            *(
-                client.post("/v1/connections/api-key", json=openai(), headers=stage.here.headers())
-                for client in (stage.client, other)
-            )
-        )
-        assert sorted(answer.status_code for answer in answers) == [200, 409]
-        winner = next(a for a in answers if a.status_code == 200).json()["connection"]["id"]
-        assert next(a for a in answers if a.status_code == 409).json()["connectionId"] == winner
-        assert await stage.stored() == 1
-
-    async def test_another_workspace_has_its_own(self, stage: Stage) -> None:
-        stage.world["api.openai.com"].script = says({"data": []})
-        for workspace in (stage.here, stage.elsewhere):
-            answer = await stage.post("api-key", openai(), workspace.headers())
-            assert answer.status_code == 200
-
-    async def test_a_full_workspace_takes_no_more(self, stage: Stage) -> None:
-        small = stage.replica(options=ConnectionOptions(max_connections=1)).client
-        await stage.connect_telegram()
-        answer = await small.post("/v1/connections/api-key", json=openai(), headers=stage.here.headers())
-        assert (answer.status_code, answer.json()["code"], answer.json()["detail"]) == (
-            409,
-            "conflict",
-            "connection_limit",
-        )
-
-
 class TestGenericHttp:
     async def test_a_base_address_inside_the_house_is_refused(self, stage: Stage) -> None:
         strict = stage.replica(Guard()).client
@@ -384,35 +330,6 @@ class TestGenericHttp:
 
     async def test_as_many_as_wanted(self, stage: Stage) -> None:
         assert await stage.connect_http() != await stage.connect_http()
-
-
-class TestWhoMayEnter:
-    @pytest.mark.parametrize("role", [Role.APPROVER, Role.VIEWER])
-    async def test_not_others_than_admins(self, stage: Stage, role: Role) -> None:
-        answer = await stage.post("bot-token", telegram(), stage.here.headers(role))
-        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_role")
-        assert stage.world.received == []
-
-    async def test_not_agents_and_not_a_token_without_the_scope(self, stage: Stage) -> None:
-        for path, body in (("bot-token", telegram()), ("api-key", openai()), ("http", {})):
-            by_agent = await stage.post(path, body, stage.here.agent)
-            assert (by_agent.status_code, by_agent.json()["code"]) == (403, "agent_not_allowed")
-            by_token = await stage.post(path, body, stage.pat(Scope.CONNECTIONS_READ))
-            assert (by_token.status_code, by_token.json()["code"]) == (403, "insufficient_scope")
-        assert stage.world.received == []
-
-    async def test_tries_are_counted_per_workspace_malformed_ones_too(self, stage: Stage) -> None:
-        few = stage.replica(limit=Window(2, 60)).client
-        stage.world["api.telegram.org"].script = says({}, 401)
-        malformed = {"service": "telegram", "botToken": 7}
-        for body in (malformed, telegram()):
-            answer = await few.post("/v1/connections/bot-token", json=body, headers=stage.here.headers())
-            assert answer.status_code == 400
-        refused = await few.post("/v1/connections/bot-token", json=telegram(), headers=stage.here.headers(Role.ADMIN))
-        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
-        assert len(stage.world.received) == 1
-        elsewhere = await few.post("/v1/connections/bot-token", json=telegram(), headers=stage.elsewhere.headers())
-        assert elsewhere.status_code == 400
 
 
 def jira(**members: Any) -> dict[str, Any]:

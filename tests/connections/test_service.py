@@ -1,6 +1,6 @@
-"""Reading and changing connections: who sees what, and what a new credential may and may not do.
+"""Changing connections: what a new credential may and may not do, and how many there may be.
 
-Source: contract/connections.md sections 7, 8 and 18 (27 to 30, 32); http.md section 15.6; catalog/SCHEMA.md section 12.
+Source: contract/connections.md sections 8, 13 and 18 (23, 29, 30, 32).
 """
 
 import asyncio
@@ -10,229 +10,11 @@ import pytest
 
 from agenthifive.broker.grants import Grants
 from agenthifive.broker.target import parse_target
-from agenthifive.words import Role, Scope
-from connections.stage import (
-    GET_ME,
-    OPENAI_KEY,
-    OTHER_TELEGRAM_TOKEN,
-    SLACK_TOKEN,
-    TELEGRAM_TOKEN,
-    Replica,
-    Stage,
-    says,
-)
+from agenthifive.connections.model import ConnectionOptions
+from connections.stage import GET_ME, OPENAI_KEY, OTHER_TELEGRAM_TOKEN, TELEGRAM_TOKEN, Stage, openai, says
+from fakes import Received
 
-MEMBERS = {
-    "id", "provider", "service", "variant", "label", "status", "statusReason", "singleton", "credentialType",
-    "category", "grantedScopes", "missingScopes", "metadata", "hosts", "allowedModels", "expiry", "verified", "lastVerifiedAt",
-    "lastUsedAt", "createdAt", "updatedAt", "version", "policies",
-}  # fmt: skip
-OF_PEOPLE = {"credentialPreview", "account", "createdBy", "oauthAppId"}
 NOBODY = "00000000-0000-7000-8000-000000000000"
-
-
-class TestReading:
-    async def test_an_item_is_complete(self, stage: Stage) -> None:
-        connection_id = await stage.connect_telegram()
-        policy_id = await stage.give_policy(connection_id, rateLimits={"maxRequestsPerHour": 5})
-        body = (await stage.get()).json()
-        [item] = body["connections"]
-        assert set(item) == MEMBERS | OF_PEOPLE
-        assert body["nextCursor"] is None
-        assert (item["singleton"], item["credentialType"], item["category"]) == (True, "bot_token", "communication")
-        assert (item["hosts"], item["allowedModels"]) == (["api.telegram.org"], ["B"])
-        assert item["account"] == {"id": "123456789", "name": "helper_bot", "tenant": None}
-        assert item["credentialPreview"] == {"primaryLabel": "Bot token", "primaryMasked": "1234…0123"}
-        assert item["expiry"] == {
-            "accessExpiresAt": None,
-            "refreshExpiresAt": None,
-            "credentialExpiresAt": None,
-            "state": "unknown",
-            "reason": None,
-        }
-        assert item["policies"] == [
-            {
-                "id": policy_id,
-                "agentId": stage.here.agent_id,
-                "agentName": "Bot",
-                "actionTemplateId": "telegram",
-                "defaultMode": "read_write",
-                "stepUpApproval": "risk_based",
-                "allowedModels": ["B"],
-                "allowlists": [],
-                "rateLimits": {"maxRequestsPerHour": 5},
-                "timeWindows": [],
-                "providerConstraints": None,
-                "securityPreset": None,
-                "version": 1,
-            }
-        ]
-        one = (await stage.get(f"/{connection_id}")).json()
-        assert one == {"connection": item}
-
-    async def test_reading_unseals_nothing(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        connection_id = await stage.connect_telegram()
-
-        def refuse(*_: Any) -> None:
-            raise AssertionError("a credential was unsealed")
-
-        monkeypatch.setattr("agenthifive.vault.keyring.Keyring.open", refuse)
-        for path in ("", f"/{connection_id}"):
-            answer = await stage.get(path)
-            assert answer.status_code == 200
-            assert TELEGRAM_TOKEN not in answer.text
-
-    @pytest.mark.parametrize(
-        ("role", "sees"), [(Role.OWNER, True), (Role.ADMIN, True), (Role.APPROVER, False), (Role.VIEWER, False)]
-    )
-    async def test_masks_are_for_admins(self, stage: Stage, role: Role, sees: bool) -> None:
-        connection_id = await stage.connect_telegram()
-        for headers in (stage.here.headers(role), stage.pat(Scope.CONNECTIONS_READ, role=role)):
-            [item] = (await stage.get("", headers)).json()["connections"]
-            one = (await stage.get(f"/{connection_id}", headers)).json()["connection"]
-            assert (item["credentialPreview"] is not None) is sees
-            assert item == one
-
-    async def test_an_agent_sees_what_it_holds_and_nothing_of_the_rest(self, stage: Stage) -> None:
-        held = await stage.connect_telegram()
-        foreign = await stage.connect_slack()
-        await stage.give_policy(held)
-        await stage.sql("UPDATE t_connections SET metadata = metadata || '{\"canary\": true}' WHERE id = %s", held)
-        other_id = "00000000-0000-7000-8000-00000000000a"
-        await stage.sql(
-            "INSERT INTO t_agents (id, workspace_id, name, status) VALUES (%s, %s, 'Other', 'active')"
-            " ON CONFLICT (id) DO UPDATE SET workspace_id = excluded.workspace_id",
-            other_id,
-            stage.here.id,
-        )
-        for connection_id in (held, foreign):
-            await stage.sql(
-                "INSERT INTO t_policies (id, workspace_id, agent_id, connection_id, document)"
-                " VALUES (gen_random_uuid(), %s, %s, %s, '{}')",
-                stage.here.id,
-                other_id,
-                connection_id,
-            )
-        [item] = (await stage.get("", stage.here.agent)).json()["connections"]
-        assert item["id"] == held
-        assert set(item) == MEMBERS
-        assert [policy["agentId"] for policy in item["policies"]] == [stage.here.agent_id]
-        assert item["metadata"] == {"params": {}, "botUsername": "helper_bot", "botFirstName": "Helper"}
-        assert (await stage.get("?status=revoked", stage.here.agent)).json()["connections"] == []
-
-    async def test_an_agent_whose_policy_ended_sees_nothing(self, stage: Stage) -> None:
-        policy_id = await stage.give_policy(await stage.connect_telegram())
-        await stage.sql("UPDATE t_policies SET status = 'revoked' WHERE id = %s", policy_id)
-        assert (await stage.get("", stage.here.agent)).json()["connections"] == []
-
-    async def test_an_agent_may_not_ask_for_one(self, stage: Stage) -> None:
-        connection_id = await stage.connect_telegram()
-        await stage.give_policy(connection_id)
-        answer = await stage.get(f"/{connection_id}", stage.here.agent)
-        assert (answer.status_code, answer.json()["code"]) == (403, "agent_not_allowed")
-
-    async def test_filters(self, stage: Stage) -> None:
-        telegram, slack, http = await stage.connect_telegram(), await stage.connect_slack(), await stage.connect_http()
-        await stage.post(f"{slack}/revoke")
-        cases = {
-            "": [telegram, http],
-            "?status=revoked": [slack],
-            "?status=healthy": [telegram, http],
-            "?service=telegram": [telegram],
-            "?provider=http": [http],
-            "?q=TELE": [telegram],
-            "?q=%25": [],
-            "?q=_": [telegram],
-        }
-        for query, expected in cases.items():
-            found = [item["id"] for item in (await stage.get(query)).json()["connections"]]
-            assert found == expected, query
-
-    async def test_pages_give_every_connection_once(self, stage: Stage) -> None:
-        made = [await stage.connect_http() for _ in range(5)]
-        found: list[str] = []
-        query, pages = "?limit=2", 0
-        while query:
-            body = (await stage.get(query)).json()
-            found += [item["id"] for item in body["connections"]]
-            query, pages = f"?limit=2&cursor={body['nextCursor']}" if body["nextCursor"] else "", pages + 1
-        assert (found, pages) == (made, 3)
-
-    @pytest.mark.parametrize("query", ["?limit=0", "?limit=501", "?limit=x", "?status=nosuch"])
-    async def test_bad_queries(self, stage: Stage, query: str) -> None:
-        answer = await stage.get(query)
-        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
-
-    @pytest.mark.parametrize("cursor", ["x", "AAAA", "MjAyNi0wMS0wMQ", "%00", "0" * 200])
-    async def test_a_foreign_cursor_is_refused(self, stage: Stage, cursor: str) -> None:
-        answer = await stage.get(f"?cursor={cursor}")
-        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_cursor")
-
-    async def test_a_known_end_is_told_in_time(self, stage: Stage) -> None:
-        connection_id = await stage.connect_telegram()
-        for interval, state in (("-1 minute", "expired"), ("13 days", "expiring"), ("15 days", "ok")):
-            await stage.sql(
-                "UPDATE t_connections SET credential_expires_at = now() + %s::interval WHERE id = %s",
-                interval,
-                connection_id,
-            )
-            expiry = (await stage.get(f"/{connection_id}")).json()["connection"]["expiry"]
-            assert (expiry["state"], expiry["reason"]) == (state, "credential")
-
-    async def test_a_service_that_left_the_catalog_is_still_shown(self, stage: Stage) -> None:
-        connection_id = await stage.connect_telegram()
-        await stage.sql("UPDATE t_connections SET service = 'gone' WHERE id = %s", connection_id)
-        item = (await stage.get(f"/{connection_id}")).json()["connection"]
-        assert (item["service"], item["credentialType"], item["hosts"]) == ("gone", None, [])
-
-
-class TestOutsiders:
-    async def test_foreign_malformed_and_unknown_ids_are_the_same(self, stage: Stage) -> None:
-        connection_id = await stage.connect_telegram()
-        stage.world.reset()
-        before = await stage.row(connection_id)
-        bodies: set[bytes] = set()
-        for path in (connection_id, NOBODY, connection_id.upper(), "x"):
-            for method, tail, body in (
-                ("GET", "", None),
-                ("DELETE", "", None),
-                ("POST", "/test", {}),
-                ("POST", "/revoke", {}),
-                ("POST", "/lookup", {"type": "channels"}),
-                ("POST", "/reauth", {"botToken": TELEGRAM_TOKEN}),
-                ("PUT", "/label", {"label": "x"}),
-                ("PUT", "/credentials", {"botToken": TELEGRAM_TOKEN}),
-            ):
-                headers = stage.elsewhere.headers()
-                answer = await stage.client.request(method, f"/v1/connections/{path}{tail}", json=body, headers=headers)
-                assert answer.status_code == 404, (path, tail)
-                bodies.add(answer.content)
-        assert len(bodies) == 1
-        assert await stage.row(connection_id) == before
-        assert stage.world.received == []
-
-    async def test_writing_needs_an_admin(self, stage: Stage) -> None:
-        connection_id = await stage.connect_telegram()
-        stage.world.reset()
-        for headers, code in (
-            (stage.here.headers(Role.APPROVER), "insufficient_role"),
-            (stage.pat(Scope.CONNECTIONS_READ), "insufficient_scope"),
-            (stage.pat(role=Role.VIEWER), "insufficient_role"),
-        ):
-            for method, tail in (
-                ("DELETE", ""),
-                ("POST", "/test"),
-                ("POST", "/revoke"),
-                ("POST", "/lookup"),
-                ("POST", "/reauth"),
-                ("PUT", "/label"),
-                ("PUT", "/credentials"),
-            ):
-                answer = await stage.client.request(
-                    method, f"/v1/connections/{connection_id}{tail}", json={}, headers=headers
-                )
-                assert (answer.status_code, answer.json()["code"]) == (403, code), tail
-        assert stage.world.received == []
 
 
 class TestLabel:
@@ -458,43 +240,47 @@ class TestHosts:
         assert "x-key" in grant.binding.stripped_headers
 
 
-class TestCatalog:
-    async def test_people_read_it(self, stage: Stage) -> None:
-        headers = stage.here.headers(Role.VIEWER)
-        services = (await stage.client.get("/v1/catalog", headers=headers)).json()["services"]
-        telegram = (await stage.client.get("/v1/catalog/telegram", headers=headers)).json()
-        assert len(services) == len(stage.catalog.services)
-        assert telegram in services
-        assert telegram["variants"][0]["fields"][0]["name"] == "botToken"
-        unknown = await stage.client.get("/v1/catalog/nosuch", headers=headers)
-        assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+class TestOnePerWorkspace:
+    async def test_a_second_connection_is_refused_before_its_key_is_sent(self, stage: Stage) -> None:
+        stage.world["api.openai.com"].script = says({"data": []})
+        first = (await stage.post("api-key", openai())).json()["connection"]["id"]
+        again = await stage.post("api-key", openai())
+        assert (again.status_code, again.json()["code"]) == (409, "singleton_exists")
+        assert again.json()["connectionId"] == first
+        assert len(stage.world.received) == 1
 
-    async def test_agents_do_not(self, stage: Stage) -> None:
-        for path in ("/v1/catalog", "/v1/catalog/telegram"):
-            answer = await stage.client.get(path, headers=stage.here.agent)
-            assert (answer.status_code, answer.json()["code"]) == (403, "agent_not_allowed")
+    async def test_of_two_at_once_one_is_stored(self, stage: Stage) -> None:
+        both = asyncio.Barrier(2)
 
+        async def script(request: Received, writer: asyncio.StreamWriter) -> None:
+            await both.wait()
+            await says({"data": []})(request, writer)
 
-async def test_no_secret_leaves_by_any_door(stage: Stage, caplog: pytest.LogCaptureFixture, capfd: Any) -> None:
-    """No answer, no audit row, no plain column and no log line holds a secret, whatever happens to it."""
-    replica: Replica = stage.main
-    answers = []
-    telegram = await stage.connect_telegram()
-    slack = await stage.connect_slack()
-    stage.world["api.telegram.org"].script = says({"ok": False, "echo": TELEGRAM_TOKEN}, 401)
-    stage.world["slack.com"].script = says({"ok": False, "error": SLACK_TOKEN})
-    answers += [await stage.get(), await stage.get(f"/{telegram}")]
-    answers += [await stage.post(f"{telegram}/test"), await stage.post(f"{slack}/lookup", {"type": "users"})]
-    answers += [await stage.put(f"{telegram}/credentials", {"botToken": OTHER_TELEGRAM_TOKEN})]
-    answers += [await stage.post("api-key", {"service": "openai", "apiKey": OPENAI_KEY})]
-    answers += [await stage.post(f"{slack}/revoke"), await stage.client.delete(
-        f"/v1/connections/{telegram}", headers=stage.here.headers()
-    )]  # fmt: skip
-    await replica.watch.close()
-    assert {answer.status_code for answer in answers} >= {200, 400, 502}
-    shown = "".join(answer.text + str(answer.headers) for answer in answers)
-    written = str(await stage.audit()) + str(await stage.sql("SELECT * FROM t_connections"))
-    logged = caplog.text + "".join(capfd.readouterr())
-    for secret in (TELEGRAM_TOKEN, OTHER_TELEGRAM_TOKEN, SLACK_TOKEN, OPENAI_KEY):
-        for text in (shown, written, logged):
-            assert secret not in text
+        stage.world["api.openai.com"].script = script
+        other = stage.replica().client
+        answers = await asyncio.gather(
+            *(
+                client.post("/v1/connections/api-key", json=openai(), headers=stage.here.headers())
+                for client in (stage.client, other)
+            )
+        )
+        assert sorted(answer.status_code for answer in answers) == [200, 409]
+        winner = next(a for a in answers if a.status_code == 200).json()["connection"]["id"]
+        assert next(a for a in answers if a.status_code == 409).json()["connectionId"] == winner
+        assert await stage.stored() == 1
+
+    async def test_another_workspace_has_its_own(self, stage: Stage) -> None:
+        stage.world["api.openai.com"].script = says({"data": []})
+        for workspace in (stage.here, stage.elsewhere):
+            answer = await stage.post("api-key", openai(), workspace.headers())
+            assert answer.status_code == 200
+
+    async def test_a_full_workspace_takes_no_more(self, stage: Stage) -> None:
+        small = stage.replica(options=ConnectionOptions(max_connections=1)).client
+        await stage.connect_telegram()
+        answer = await small.post("/v1/connections/api-key", json=openai(), headers=stage.here.headers())
+        assert (answer.status_code, answer.json()["code"], answer.json()["detail"]) == (
+            409,
+            "conflict",
+            "connection_limit",
+        )

@@ -39,8 +39,9 @@ def walk(place: Place) -> list[tuple[DeclaredRoute, str, str]]:
 async def counts(place: Place) -> list[tuple[object, ...]]:
     """Everything a refused call could have changed."""
     return await place.execute(
-        "SELECT (SELECT count(*) FROM t_agents), (SELECT count(*) FROM t_connections), (SELECT count(*) FROM t_policies),"
-        " (SELECT count(*) FROM t_personal_tokens), (SELECT count(*) FROM t_users), (SELECT count(*) FROM t_sessions)", []
+        "SELECT (SELECT count(*) FROM t_agents), (SELECT count(*) FROM t_connections),"
+        " (SELECT count(*) FROM t_policies), (SELECT count(*) FROM t_personal_tokens),"
+        " (SELECT count(*) FROM t_users), (SELECT count(*) FROM t_sessions)", []
     )  # fmt: skip
 
 

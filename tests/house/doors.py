@@ -54,7 +54,6 @@ TLS: Mapping[str, str] = {
     "broker/egress.py": "TLS to providers",
     "cli/client.py": "TLS to a server",
     "settings_values.py": "checks that EGRESS_CA_BUNDLE holds certificates",
-    "assembly.py": "hands the TLS context on",
     "cli/serving.py": "names the failure of a bad certificate bundle",
 }
 
@@ -72,6 +71,5 @@ PROGRAMS: Mapping[str, str] = {
 CATCH_ALL: Mapping[str, str] = {
     "operations/jobs.py": "a job's defect must not end its timer",
     "operations/health.py": "whatever went wrong, the answer is that the check failed",
-    "app.py": "stopping goes on when the last row cannot be written",
 }
 """Files that may catch every Exception without raising it again."""

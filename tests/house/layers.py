@@ -29,6 +29,7 @@ BASE = frozenset({"vault", "db", "audit", "edge"})
 ROOMS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(GROUND - {""}, frozenset()),
     "": frozenset(),
+    "web": frozenset(),
     **dict.fromkeys(SETTINGS, SETTINGS),
     "policy": frozenset({"words", "strict_json"}),
     "vault": GROUND,

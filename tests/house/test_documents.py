@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from tools.reference import PAGES, diff, main
+from tools.reference_routes import ROOMS, list_operations
 from typer.main import get_command
 
 from agenthifive.catalog.catalog import load_catalog
 from agenthifive.cli.commands import app
+from agenthifive.cli.instance import _routers
 from agenthifive.errors import STATUS
 from agenthifive.settings import list_knobs
 from agenthifive.words import AuditAction, Scope
@@ -20,11 +22,14 @@ from house.source import PACKAGE, ROOT, Module, calls, dotted, modules, nodes
 
 WRITTEN = ["README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"]
 NOT_SETTINGS = {
+    "NAME": "stands for any",
     "NO_COLOR": "a convention of terminals",
     "ADMIN_URL": "a variable of a shell example",
     "POSTGRES_PASSWORD": "of the PostgreSQL image",
     "WEB_JWKS_URL": "read by the original only",
 }
+ONE_VALUE = {"ENCRYPTION_KEY_MODE": "every other value is refused when it is read"}
+_ADVICE = re.compile(r"(?::|code>) ?agenthifive ([a-z-]+)(?: ([a-z-]+))?")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 _NAME = re.compile(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)`")
@@ -81,10 +86,23 @@ def test_every_declared_route_is_in_the_reference() -> None:
         f"{name.rpartition('.')[2].upper()} {node.args[0].value}"
         for module in modules()
         for name, node in calls(module)
-        if name.startswith("routes.") and node.args and isinstance(node.args[0], ast.Constant)
+        if name.startswith("routes.") and node.args
+        if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
     ]
     assert len(declared) > 40
     assert [route for route in declared if f"`{route}`" not in page] == []
+
+
+def test_the_openapi_command_prints_every_room() -> None:
+    """A room that is mounted and not printed would be missing from the document clients are made from."""
+    printed = {getattr(route, "path", "") for router in _routers() for route in router.routes}
+    mounted = {getattr(route, "path", "") for room in ROOMS for route in room.routes.router.routes}
+    assert printed == mounted
+
+
+def test_a_route_for_agents_names_the_scope_it_asks_for() -> None:
+    """Otherwise the declaration says less than the route checks, and clients are told nothing."""
+    assert [o.path for o in list_operations() if any(caller == "G:None" for caller in o.callers)] == []
 
 
 def test_every_catalog_file_is_in_the_reference() -> None:
@@ -117,6 +135,35 @@ def test_every_error_code_is_raised_somewhere() -> None:
     assert [code for code in STATUS if not {code, code.lower() if code.isupper() else code} & texts] == []
 
 
+def test_every_setting_is_read_somewhere() -> None:
+    """A setting that nothing reads promises an effect that it does not have."""
+    named = {
+        word
+        for module in modules()
+        if not module.room.startswith("settings")
+        for node in nodes(module)
+        for word in (
+            node.attr if isinstance(node, ast.Attribute) else node.value if isinstance(node, ast.Constant) else None,
+        )
+    }
+    fields = [knob.name.lower() for knob in list_knobs() if knob.name not in ONE_VALUE]
+    assert [field.upper() for field in fields if field not in named] == []
+
+
+def test_commands_that_messages_and_pages_advise_exist() -> None:
+    texts = [(module.file, module.text) for module in modules() if not module.file.startswith("cli/demo")]
+    texts += [(path.name, path.read_text("utf-8")) for path in sorted((PACKAGE / "web").rglob("*.html"))]
+    advised = [(file, words) for file, text in texts for words in _ADVICE.findall(text)]
+    assert len(advised) > 8
+    groups: Any = get_command(app)
+    wrong = []
+    for file, (first, second) in advised:
+        command = groups.commands.get(first)
+        if command is None or (hasattr(command, "commands") and second and second not in command.commands):
+            wrong.append(f"{file}: agenthifive {first} {second}".rstrip())
+    assert wrong == []
+
+
 @pytest.mark.parametrize("page", _pages(), ids=lambda page: page.name)
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
     broken = []
@@ -134,7 +181,7 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
 def test_named_settings_and_files_exist(page: Path) -> None:
     text = page.read_text("utf-8")
     known = {knob.name for knob in list_knobs()} | set(STATUS) | set(NOT_SETTINGS)
-    assert [name for name in _NAME.findall(text) if name not in known] == []
+    assert [name for name in _NAME.findall(text) if name.removesuffix("_FILE") not in known] == []
     assert [name for name in _PATH.findall(text) if not (ROOT / name).exists() and not (PACKAGE / name).exists()] == []
 
 

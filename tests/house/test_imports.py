@@ -101,7 +101,8 @@ def test_templates_are_loaded_by_pages_only() -> None:
     loading = {
         module.file
         for module in modules()
-        if '"web"' in module.text or any(each.distribution == "jinja2" for each in imports_of(module.name))
+        if any(name in module.text for name in ('"web"', "agenthifive.web"))
+        or any(each.distribution == "jinja2" for each in imports_of(module.name))
     }
     assert loading
     assert [file for file in loading if not file.endswith("/pages.py")] == []

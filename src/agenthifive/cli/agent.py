@@ -64,7 +64,7 @@ def print_token(context: typer.Context, agent_id: AgentArgument) -> None:
     identity = keys.load(agent_id)
     members = exchange(_client(identity), keys, agent_id, identity)
     terminal.finish({"accessToken": members["access_token"], "expiresIn": members["expires_in"],
-                     "scopes": str(members["scope"]).split()}, str(members["access_token"]))  # fmt: skip
+                     "scopes": members["scope"].split()}, members["access_token"])  # fmt: skip
 
 
 def call(
@@ -89,7 +89,7 @@ def call(
         request["headers"] = dict(_read_header(line) for line in header)
     keys, _ = _keys(terminal)
     identity = keys.load(agent_id)
-    envelope = execute(_client(identity), keys, agent_id, identity, request).json()
+    envelope = execute(_client(identity), keys, agent_id, identity, request).members({})
     content = envelope.get("body")
     shown = content if isinstance(content, str) else "" if content is None else pretty_json(content)
     terminal.finish(envelope, f"{envelope.get('status')}\n{shown}".rstrip())
@@ -107,28 +107,29 @@ def enrol_agent(client: "Client", keys: "AgentKeys", secret: str, name: str | No
         keys.path(name)  # a bad name is refused before anything is sent
     key = keys.pending_key(secret)
     try:
-        answer = client.post("/v1/agents/bootstrap", {"bootstrapSecret": secret, "publicKey": public_part(key)}).json()
+        answer = client.post("/v1/agents/bootstrap", {"bootstrapSecret": secret, "publicKey": public_part(key)})
     except ServerRefused as refused:
         if refused.status in (400, 401):
             keys.forget_pending(secret)
         raise
-    identity = Identity(answer["agentId"], answer["name"], client.base, key)
+    members = answer.members({"agentId": str, "name": str, "publicKeyThumbprint": str})
+    identity = Identity(members["agentId"], members["name"], client.base, key)
     path = keys.keep(secret, name or identity.agent_id, identity)
-    return identity, path, answer["publicKeyThumbprint"]
+    return identity, path, members["publicKeyThumbprint"]
 
 
 def exchange(client: "Client", keys: "AgentKeys", name: str, identity: "Identity") -> Mapping[str, Any]:
     """A fresh access token, which is kept. Raises: CommandError."""
     now_s = time.time()
     assertion = identity.assertion(client.base, now_s, str(uuid4()))
-    members: Mapping[str, Any] = client.post(
+    members = client.post(
         "/v1/agents/token",
         {
             "grant_type": "client_assertion",
             "client_assertion_type": _ASSERTION_TYPE,
             "client_assertion": assertion,
         },
-    ).json()
+    ).members({"access_token": str, "expires_in": int, "scope": str})
     keys.keep_token(name, members["access_token"], now_s + members["expires_in"])
     return members
 

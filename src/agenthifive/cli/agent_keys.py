@@ -21,6 +21,7 @@ from agenthifive.cli.console import CommandError, Exit
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ASSERTION_TTL_S: Final = 30
 _PUBLIC: Final = ("kty", "crv", "x", "y")
+_KEY: Final = frozenset({*_PUBLIC, "d"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,11 @@ class AgentKeys:
                 hint="Enrol it first: agenthifive agent enrol --secret ah5b_...",
             )
         members = _read(path)
-        try:
-            return Identity(members["agentId"], members["name"], members["base"], members["key"])
-        except KeyError:
-            raise _unreadable(path) from None
+        texts = [members.get(name) for name in ("agentId", "name", "base")]
+        key = members.get("key")
+        if not all(isinstance(text, str) for text in texts) or not isinstance(key, dict) or not key.keys() >= _KEY:
+            raise _unreadable(path)
+        return Identity(members["agentId"], members["name"], members["base"], key)
 
     def load_token(self, name: str, now_s: float) -> str | None:
         """The access token this agent got last, if it will last a minute more."""
@@ -125,14 +127,18 @@ class AgentKeys:
         return self._place / f".pending-{hashlib.sha256(secret.encode()).hexdigest()[:32]}.json"
 
     def _write(self, path: Path, members: Mapping[str, Any]) -> None:
-        self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(members, file)
-            file.flush()
-            os.fsync(handle)
-        draft.replace(path)
+        draft = path.with_name(f"{path.name}.new")
+        try:
+            self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft.unlink(missing_ok=True)
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with open(handle, "w", encoding="utf-8") as file:
+                json.dump(members, file)
+                file.flush()
+                os.fsync(handle)
+            draft.replace(path)
+        except OSError as error:
+            raise CommandError(f"{path} cannot be written ({error.strerror}).", code="unwritable") from None
 
 
 def public_part(key: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from agenthifive.audit.record import Record
 from agenthifive.db.database import Connection
 
@@ -107,7 +109,5 @@ async def stream_entries(connection: Connection, wanted: Wanted) -> AsyncIterato
 
 def wire(record: Record) -> Mapping[str, Any]:
     """A row as the API shows it."""
-    import msgspec
-
     members: Mapping[str, Any] = msgspec.to_builtins(record)
     return members

@@ -38,6 +38,13 @@ class Answer:
         except strict_json.InvalidJson:
             raise _foreign(f"The answer (status {self.status}) is not JSON.") from None
 
+    def members(self, wanted: Mapping[str, type]) -> Mapping[str, Any]:
+        """The body as an object that has these members of these types. Raises: CommandError."""
+        body = self.json()
+        if not isinstance(body, Mapping) or not all(isinstance(body.get(name), kind) for name, kind in wanted.items()):
+            raise _foreign(f"The answer (status {self.status}) lacks what it should hold.")
+        return body
+
 
 class ServerRefused(CommandError):
     """The server said no. `status` and `body` are its answer."""

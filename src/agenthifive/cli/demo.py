@@ -1,6 +1,6 @@
 """`demo`: the whole story in the terminal, on a temporary instance, in under twenty seconds.
 
-Source: design of the demonstration: what is shown is the product (`agenthifive serve` and its HTTP interface).
+What is shown is the product: a real `agenthifive serve`, spoken to over HTTP, and the facts it leaves behind.
 """
 
 import secrets

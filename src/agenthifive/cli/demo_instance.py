@@ -1,6 +1,6 @@
 """The instance of the demonstration: a home of its own, an embedded PostgreSQL, a server process; gone afterwards.
 
-temporary home -> init -> `agenthifive serve` (own environment and process group) -> ready -> ... -> removed
+home with secrets -> `agenthifive serve` in an environment and session of its own -> ready -> ... -> removed
 """
 
 import contextlib

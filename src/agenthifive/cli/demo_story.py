@@ -207,19 +207,17 @@ class Story:
         self.facts.provider_saw_key = self._provider.seen[-1].authorization == f"Bearer {self._key}"
         self.facts.echoed = str(body["youSent"].get("authorization"))
         self._say(f"GET {FORECAST_PATH}?city=Oslo  ->  {reply['status']}, {body['forecast']}")
-        self._say(
-            f"The provider was sent the key: {'yes' if self.facts.provider_saw_key else 'NO'}. It even echoes it;"
-        )
-        self._say(f"the agent is shown: {self.facts.echoed}")
+        answer = "yes" if self.facts.provider_saw_key else "NO"
+        self._say(f"Was the provider sent the key? {answer}; it even repeats it in its answer.")
+        self._say(f"What the agent gets to see of it: {self.facts.echoed}")
 
     def call_denied(self, identity: Identity, connection_id: str) -> None:
         """What the policy does not name is refused, with advice."""
         self._step("A call the policy does not name")
         url = f"{self._provider.origin}{ORDERS_PATH}"
-        refusal = self._refused(
+        self.facts.denied = self._refused(
             f"POST {ORDERS_PATH}", lambda: self._call(identity, connection_id, "POST", url, {"balloons": 1})
         )
-        self.facts.denied = refusal
 
     def call_private(self, identity: Identity, connection_id: str, token: str) -> None:
         """Addresses inside are out of reach: for the agent, for a connection, and by a detour over the provider."""
@@ -244,10 +242,7 @@ class Story:
         entries = [self._entry(event) for event in reversed(self.facts.events)]
         self._lay_out(
             ("TIME", "ACTION", "DECISION", "WHO", "WHAT"),
-            [
-                (one.record.timestamp[11:19], one.record.action, one.record.decision, one.who, one.what)
-                for one in entries
-            ],
+            [(one.at, one.record.action, one.record.decision, one.who, one.what) for one in entries],
         )
         self.facts.verified = verified = verify_and_record(self._instance.terminal).as_json()
         verdict = "each is what was written" if verified.get("ok") else "NOT what was written"
@@ -291,7 +286,7 @@ class Story:
         except ServerRefused as refused:
             reached = len(self._provider.seen) - before
             self._say(f"{tried}  ->  {refused.status} {refused.code}")
-            self._say(f"{refused.message}")
+            self._say(refused.message)
             return Refusal(tried, refused.code, refused.message, reached)
         self._say(f"{tried}  ->  NOT refused")
         return None
