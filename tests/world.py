@@ -62,6 +62,9 @@ class Strangers:
     async def note_failure(self, kind: CredentialKind, context: Context) -> AppError:
         return invalid_token(kind)
 
+    def count_principal(self, principal_id: str) -> None:
+        return None
+
     async def note_denied(self, caller: Caller, context: Context, method: str, route: str, code: str) -> None:
         return None
 

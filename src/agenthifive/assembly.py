@@ -46,6 +46,7 @@ from agenthifive.operations import api as operations_api
 from agenthifive.operations import pages as operations_pages
 from agenthifive.operations.jobs import Job
 from agenthifive.operations.ratelimit import RateLimiter, Window, sweep_limits
+from agenthifive.operations.tally import Tally
 from agenthifive.people import api as people_api
 from agenthifive.people import pages as people_pages
 from agenthifive.people.assembly import make_people
@@ -104,6 +105,12 @@ def make_keeper(app: "Application") -> Keeper:
         flood,
         cookie_name=people.cookie_name,
         web_origin=settings.web_url,
+        tally=Tally(
+            {
+                RateLimit.PRINCIPAL: Window(settings.rate_limit_principal_per_minute, 60),
+                RateLimit.GLOBAL: Window(settings.rate_limit_global_per_15_minutes, 900),
+            }
+        ),
     )
     jobs = (
         Job("replay_sweep", 300.0, _on_connection(sweep_replays)),

@@ -30,6 +30,7 @@ SOCKETS: Mapping[str, str] = {
     "broker/egress.py": "the one way out: resolves, judges and dials",
     "operations/server.py": "the listener, and the datagram to systemd",
     "cli/client.py": "the command line as a user of a server",
+    "cli/demo_instance.py": "asks the kernel for a free port on loopback",
     "cli/demo_provider.py": "the provider of the demonstration listens on loopback",
 }
 SOCKET_CALLS = frozenset(

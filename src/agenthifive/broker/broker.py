@@ -213,6 +213,7 @@ class Broker:
     async def _execute(self, call: Call, grant: Grant, judged: Judged, event: Event) -> Reply:
         """Gates 16 to 20: from here on an outcome row follows whatever happens."""
         started = asyncio.get_running_loop().time()
+        self.grants.used_connections.add(grant.connection_id)
         sent = Sent(call, grant, judged, event, started, self._release)
         try:
             outbound, scrubber = prepare(call, grant, judged, self._keyring)

@@ -62,6 +62,10 @@ NOTE_AGENTS: Final = """
     UPDATE t_agents SET last_seen_at = now()
      WHERE id = ANY(%s::uuid[]) AND (last_seen_at IS NULL OR last_seen_at < now() - interval '1 minute')
 """
+NOTE_CONNECTIONS: Final = """
+    UPDATE t_connections SET last_used_at = now()
+     WHERE id = ANY(%s::uuid[]) AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+"""
 _ENTRIES_MAX: Final = 50_000
 
 log = structlog.get_logger(__name__)
@@ -88,6 +92,7 @@ class Grants:
         self._workspaces: dict[str, _Workspace] = {}
         self._drops = 0
         self.used_tokens: dict[str, str] = {}
+        self.used_connections: set[str] = set()
 
     async def principal(self, token: str, now_s: float) -> Principal | None:
         """The agent behind an access token; None when it is unknown, expired, revoked or its agent is not active.
@@ -138,8 +143,11 @@ class Grants:
         return row is not None and row[0] == "active"
 
     async def note_used(self, unit: Unit) -> None:
-        """Write down which tokens and agents were used since the last time; at most once a minute each."""
+        """Write down which tokens, agents and connections were used lately; at most once a minute each."""
         used, self.used_tokens = self.used_tokens, {}
+        connections, self.used_connections = self.used_connections, set()
+        if connections:
+            await (await unit.begin()).execute(NOTE_CONNECTIONS, [sorted(connections)])
         if used:
             connection = await unit.begin()
             await connection.execute(NOTE_TOKENS, [sorted(used)])

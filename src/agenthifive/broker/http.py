@@ -76,6 +76,9 @@ class People(Protocol):
     async def note_failure(self, kind: CredentialKind, context: Context) -> AppError:
         """Count and record a failed credential."""
 
+    def count_principal(self, principal_id: str) -> None:
+        """Count a request of a known principal. Raises: AppError (429)."""
+
     async def note_denied(self, caller: Caller, context: Context, method: str, route: str, code: str) -> None:
         """Record that a caller was refused."""
 
@@ -158,6 +161,7 @@ class BrokerHttp:
             principal = await self._broker.grants.principal(credential.text, time.time())
             if principal is None:
                 raise await self._people.note_failure(credential.kind, context)
+            self._people.count_principal(principal.id)
             if access.scope not in principal.scopes:
                 raise AppError("insufficient_scope", f"This token lacks the scope {access.scope}. Exchange an "
                                "assertion for a token with it.", hint=str(access.scope))  # fmt: skip

@@ -24,7 +24,7 @@ from agenthifive.connections.model import Filter
 from agenthifive.connections.service import ConnectionService, read_cursor, write_cursor
 from agenthifive.db.unit import Unit
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import Access, Caller, RoleRule, authorise
+from agenthifive.edge.callers import Caller, RoleRule
 from agenthifive.edge.routing import Edge, Routes, UnitOfRequest, context_of, may
 from agenthifive.errors import AppError, not_found
 from agenthifive.ids import wire_time_of
@@ -46,8 +46,6 @@ _ENTRY_ERRORS: Final = (
 _CHANGE_ERRORS: Final = (*_ENTRY_ERRORS, "connection_revoked", "account_mismatch", "credential_unreadable")
 
 # the one route where a person's token and an agent's token need different scopes
-_REVOKING_PERSON: Final = Access(Scope.CONNECTIONS_WRITE, RoleRule.ADMIN)
-_REVOKING_AGENT: Final = Access(Scope.CONNECTIONS_REVOKE, persons=False, pats=False, agents=True)
 
 routes = Routes("connections")
 Writer = Annotated[Caller, may(Scope.CONNECTIONS_WRITE, role=RoleRule.ADMIN)]
@@ -248,17 +246,19 @@ async def look_up(
 )
 async def revoke_connection(
     request: Request,
-    caller: Annotated[Caller, may(role=RoleRule.ADMIN, agents=True)],
+    caller: Annotated[
+        Caller,
+        may(Scope.CONNECTIONS_WRITE, role=RoleRule.ADMIN, agents=True, agent_scope=Scope.CONNECTIONS_REVOKE),
+    ],
     connection_id: str,
     unit: UnitOfRequest,
     connections: ConnectionsOf,
 ) -> JsonAnswer:
     """End a connection for good, here at once and at its provider where that is possible."""
     try:
-        authorise(caller, _REVOKING_PERSON if caller.agent_id is None else _REVOKING_AGENT, time.time())
         revoked = await connections.revocations.revoke(unit, caller, connection_id)
     except AppError as error:
-        if error.code in ("agent_not_allowed", "insufficient_scope"):
+        if error.code == "agent_not_allowed":
             edge: Edge = request.app.state.edge
             route = "/v1/connections/{connection_id}/revoke"
             await edge.gatekeeper.note_denied(caller, context_of(request), "POST", route, error.code)

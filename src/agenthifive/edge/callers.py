@@ -68,7 +68,8 @@ class Access:
     """Who may call a route.
 
     Shapes:
-        scope: what a token must hold; None admits every PAT. pats, agents, persons: kinds admitted.
+        scope: what a token must hold; None admits every PAT. agent_scope: what an agent must hold instead.
+        pats, agents, persons: kinds admitted.
         recent_s: how old a session's sign-in may be; None for any age.
     """
 
@@ -79,6 +80,7 @@ class Access:
     pats: bool = True
     agents: bool = False
     recent_s: int | None = None
+    agent_scope: Scope | None = None
 
     def describe(self) -> Sequence[str]:
         """The kinds of callers in the words of the contract, for OpenAPI and the reference page."""
@@ -90,7 +92,7 @@ class Access:
         if self.pats:
             kinds.append(f"T:{self.scope or 'any'}")
         if self.agents:
-            kinds.append(f"G:{self.scope}")
+            kinds.append(f"G:{self.agent_scope or self.scope}")
         return kinds
 
 
@@ -100,11 +102,12 @@ PUBLIC: Final = Access(is_public=True)
 def authorise(caller: Caller, access: Access, now_s: float) -> None:
     """Refuse a caller the route was not declared for. Raises: AppError."""
     _check_kind(caller, access)
-    if caller.kind is not PrincipalType.USER and access.scope is not None and access.scope not in caller.scopes:
+    scope = access.scope if caller.agent_id is None else access.agent_scope or access.scope
+    if caller.kind is not PrincipalType.USER and scope is not None and scope not in caller.scopes:
         raise AppError(
             "insufficient_scope",
-            f"This token lacks the scope {access.scope}. Create a token with this scope.",
-            hint=str(access.scope),
+            f"This token lacks the scope {scope}. Create a token with this scope.",
+            hint=str(scope),
         )
     if caller.agent_id is None and caller.role not in _ROLES[access.role]:
         needed = " or ".join(role for role in Role if role in _ROLES[access.role])

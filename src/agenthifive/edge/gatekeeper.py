@@ -20,6 +20,7 @@ from agenthifive.edge.context import Context, limit_key
 from agenthifive.edge.credentials import Credential, CredentialKind, invalid_token, read_credential
 from agenthifive.errors import AppError
 from agenthifive.operations.ratelimit import RateLimiter
+from agenthifive.operations.tally import Tally
 from agenthifive.words import AuditAction, AuditDecision, PrincipalType, RateLimit
 
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -48,12 +49,14 @@ class Gatekeeper:
         *,
         cookie_name: str,
         web_origin: str,
+        tally: Tally | None = None,
     ) -> None:
         self._database = database
         self._chain = chain
         self._limiter = limiter
         self._look_ups = look_ups
         self._flood = flood
+        self._tally = Tally({}) if tally is None else tally
         self._cookie_name = cookie_name
         self._web_origin = web_origin
 
@@ -65,7 +68,16 @@ class Gatekeeper:
         caller = await self.find(credential)
         if caller is None:
             raise await self.note_failure(credential.kind, context)
+        self.count_principal(caller.id)
         return caller
+
+    def count_principal(self, principal_id: str) -> None:
+        """Count a request of a known principal. Raises: AppError (429)."""
+        self._tally.take(RateLimit.PRINCIPAL, principal_id, time.monotonic())
+
+    def count_stranger(self, context: Context) -> None:
+        """Count a request without a valid credential against its address. Raises: AppError (429)."""
+        self._tally.take(RateLimit.GLOBAL, limit_key(context.ip), time.monotonic())
 
     async def find(self, credential: Credential) -> Caller | None:
         """The principal behind a credential."""
@@ -76,7 +88,8 @@ class Gatekeeper:
         return await self._look_ups.session(credential.text)
 
     async def note_failure(self, kind: CredentialKind, context: Context) -> AppError:
-        """Count and record a failed credential; the refusal to raise."""
+        """Count and record a failed credential; the refusal to raise. Raises: AppError (429)."""
+        self.count_stranger(context)
         standing = await self._limiter.count(RateLimit.AUTH_FAILURES, limit_key(context.ip))
         count = self._flood.admit(limit_key(context.ip), AuditAction.AUTHENTICATION_FAILED, time.time())
         if count:

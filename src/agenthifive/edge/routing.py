@@ -40,6 +40,9 @@ class Gatekeeper(Protocol):
     async def take(self, limit: RateLimit, context: Context) -> dict[str, str]:
         """Count a request against a limit of its address; headers to answer with. Raises: AppError (429, 503)."""
 
+    def count_stranger(self, context: Context) -> None:
+        """Count a request to a public route against its address. Raises: AppError (429)."""
+
     async def note_denied(self, caller: Caller, context: Context, method: str, route: str, code: str) -> None:
         """Record that an authenticated caller was refused a route."""
 
@@ -102,9 +105,10 @@ def may(
     pats: bool = True,
     agents: bool = False,
     recent_s: int | None = None,
+    agent_scope: Scope | None = None,
 ) -> May:
     """Declare who may call: `caller: Annotated[Caller, may(Scope.AGENTS_WRITE, role=RoleRule.ADMIN)]`."""
-    access = Access(scope, role, persons=persons, pats=pats, agents=agents, recent_s=recent_s)
+    access = Access(scope, role, persons=persons, pats=pats, agents=agents, recent_s=recent_s, agent_scope=agent_scope)
     return May(_caller_of, access=access)
 
 
@@ -135,6 +139,8 @@ class DeclaredRoute(APIRoute):
         async def declared(request: Request) -> Response:
             edge: Edge = request.app.state.edge
             context = context_of(request)
+            if self.access.is_public and not self.path.startswith("/health"):
+                edge.gatekeeper.count_stranger(context)
             limit_headers = await edge.gatekeeper.take(self.limit, context) if self.limit else {}
             caller = None if self.access.is_public else await self._admit(edge, request, context)
             request.state.caller = caller
