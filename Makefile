@@ -8,6 +8,8 @@ JOBS    ?= auto
 
 export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
+# the certificate authorities of the machine, as every other program of it
+export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
 .PHONY: help up demo test check lint types house docs bench kill-test clean
