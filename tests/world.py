@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
+from unittest import mock
 
 import httpx
 import msgspec
@@ -340,9 +341,11 @@ async def make_world(database: Database, instance: Instance, admin_dsn: str, rep
     world = World(database, instance, admin_dsn, provider)
     try:
         await world.add_workspace()
-        for _ in range(replicas):
-            await world.start_replica()
-        yield world
+        # the event loop stands still between a fixture and its test: grants must not grow stale by that alone
+        with mock.patch("agenthifive.broker.changes.FRESH_S", 3.0):
+            for _ in range(replicas):
+                await world.start_replica()
+            yield world
     finally:
         await world.close()
         await provider.stop()

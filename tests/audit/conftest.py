@@ -5,10 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from typing import Any
 
-import psycopg
 import pytest
 import pytest_asyncio
-from psycopg.conninfo import make_conninfo
 
 from agenthifive.audit.chains import AdminChain, Instance
 from agenthifive.audit.lane import Lane
@@ -19,23 +17,19 @@ from agenthifive.ids import new_id, wire_time_of
 from agenthifive.words import AuditAction, AuditDecision, PrincipalType
 from audit.logs import Log
 from audit.room import FOREIGN, WORKSPACE, House
+from databases import create_database
 
 Connect = Callable[[], Awaitable[Connection]]
 
 
 @pytest.fixture(scope="session")
-def make_log(admin_dsn: str, app_dsn: str, worker_id: str) -> Callable[[], Log]:
+def make_log(worker_id: str) -> Callable[[], Log]:
     """Makes logs; they go with the cluster, because to drop them one by one would take long."""
-    server = make_conninfo(admin_dsn, dbname="postgres")
     numbers = count()
 
     def make() -> Log:
-        name = f"audit_{worker_id}_{next(numbers)}"
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            connection.execute("SELECT pg_advisory_lock(1)")  # a template may be copied by one at a time
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE agenthifive")
-        return Log(make_conninfo(app_dsn, dbname=name), make_conninfo(admin_dsn, dbname=name))
+        made = create_database(f"audit_{worker_id}_{next(numbers)}")
+        return Log(made.app_dsn, made.admin_dsn)
 
     return make
 

@@ -13,6 +13,7 @@ import pytest_asyncio
 from agenthifive.audit.chains import Instance
 from agenthifive.broker.broker import BrokerOptions
 from agenthifive.db.database import Database
+from databases import fresh_database, open_pool
 from fakes import Received, raw, respond
 from world import SECRET, Bot, World, make_world
 
@@ -20,9 +21,11 @@ SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def world(database: Database, instance: Instance, admin_dsn: str) -> AsyncIterator[World]:
-    async with make_world(database, instance, admin_dsn, replicas=2) as made:
-        yield made
+async def world(instance: Instance, worker_id: str) -> AsyncIterator[World]:
+    """On a database of its own: faults are for nobody else."""
+    with fresh_database(f"faults_{worker_id}") as own:
+        async with open_pool(own.app_dsn) as pool, make_world(pool, instance, own.admin_dsn, replicas=2) as made:
+            yield made
 
 
 @pytest.fixture(autouse=True)

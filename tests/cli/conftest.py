@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from agenthifive.operations import logs
 from agenthifive.people import passwords
 from cli.stage import Cli, Ground, settings_for
+from databases import TestDatabase, fresh_database
 
 
 @pytest.fixture
@@ -20,22 +19,16 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.fixture(scope="session")
-def own_database(admin_dsn: str, worker_id: str) -> Iterator[str]:
+def own_database(worker_id: str) -> Iterator[TestDatabase]:
     """A migrated database in which only these tests put anything."""
-    name = f"cli_{worker_id}"
-    with psycopg.connect(make_conninfo(admin_dsn, dbname="postgres"), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.execute("SELECT pg_advisory_lock(1)")  # a template may be copied by one at a time
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE agenthifive")
-        connection.execute("SELECT pg_advisory_unlock(1)")
-        yield name
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    with fresh_database(f"cli_{worker_id}") as made:
+        yield made
 
 
 @pytest.fixture
-def ground(admin_dsn: str, app_dsn: str, own_database: str) -> Ground:
+def ground(own_database: TestDatabase) -> Ground:
     """That database, empty."""
-    ground = Ground(make_conninfo(app_dsn, dbname=own_database), make_conninfo(admin_dsn, dbname=own_database))
+    ground = Ground(own_database.app_dsn, own_database.admin_dsn)
     ground.clear()
     return ground
 

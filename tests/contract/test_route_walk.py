@@ -4,8 +4,8 @@ Generated from the route table, so a new route is walked on the day it is declar
 """
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from agenthifive.edge.callers import _ROLES
@@ -13,15 +13,16 @@ from agenthifive.edge.routing import DeclaredRoute
 from agenthifive.ids import new_id
 from agenthifive.words import PAT_SCOPES, Role
 from application import Place, run_application
+from databases import fresh_database
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest_asyncio.fixture(scope="module")
-async def place(app_dsn: str, tmp_path_factory: object) -> AsyncIterator[Place]:
-    home: Path = tmp_path_factory.mktemp("home")  # type: ignore[attr-defined]
-    async with run_application(app_dsn, home) as running:
-        yield running
+async def place(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    with fresh_database(f"walk_{worker_id}") as made:
+        async with run_application(made.app_dsn, tmp_path_factory.mktemp("home")) as running:
+            yield running
 
 
 def walk(place: Place) -> list[tuple[DeclaredRoute, str, str]]:

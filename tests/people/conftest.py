@@ -6,37 +6,28 @@ from typing import Any
 import psycopg
 import pytest
 import pytest_asyncio
-from psycopg.conninfo import make_conninfo
 
 from agenthifive.audit.chains import AdminChain, Instance
-from agenthifive.db.database import Database, DatabaseOptions
+from agenthifive.db.database import Database
 from agenthifive.db.unit import SYSTEM, Unit
 from agenthifive.people import passwords
 from agenthifive.people.model import Account
 from agenthifive.words import AuditAction
+from databases import TestDatabase, fresh_database, open_pool
 from people.stage import OLGA, Stage
 
 
 @pytest.fixture(scope="session")
-def own_database(admin_dsn: str, worker_id: str) -> Iterator[str]:
+def own_database(worker_id: str) -> Iterator[TestDatabase]:
     """A migrated database in which no other room's tests put people."""
-    name = f"people_{worker_id}"
-    with psycopg.connect(make_conninfo(admin_dsn, dbname="postgres"), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.execute("SELECT pg_advisory_lock(1)")  # a template may be copied by one at a time
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE agenthifive")
-        connection.execute("SELECT pg_advisory_unlock(1)")
-        yield name
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    with fresh_database(f"people_{worker_id}") as made:
+        yield made
 
 
 @pytest_asyncio.fixture(scope="session")
-async def own_pool(app_dsn: str, own_database: str) -> AsyncIterator[Database]:
-    dsn = make_conninfo(app_dsn, dbname=own_database)
-    opened = Database(DatabaseOptions(dsn, pool_max=10, pool_timeout_ms=5000))
-    await opened.open()
-    yield opened
-    await opened.close()
+async def own_pool(own_database: TestDatabase) -> AsyncIterator[Database]:
+    async with open_pool(own_database.app_dsn) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +38,9 @@ def _fast_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def admin(admin_dsn: str, own_database: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def admin(own_database: TestDatabase) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """The superuser's connection to the same database."""
-    dsn = make_conninfo(admin_dsn, dbname=own_database)
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(own_database.admin_dsn, autocommit=True) as connection:
         yield connection
 
 

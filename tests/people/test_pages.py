@@ -125,7 +125,7 @@ async def test_the_page_at_the_end_shows_a_token_that_works(stage: Stage) -> Non
     [plain] = set(re.findall(r"ah5p_[A-Za-z0-9_-]{43}", answer.text))
     assert f"export AH5_TOKEN={plain}" in page.text
     assert f"curl -sS {WEB_URL}/v1/agents" in page.text
-    assert "agenthifive user create" in page.text
+    assert "agenthifive create-user" in page.text
     me = (await stage.browser().get("/v1/me", headers={"authorization": f"Bearer {plain}"})).json()
     assert f"--workspace {me['workspace']['id']}" in page.text
     assert (me["user"]["email"], me["workspace"]["role"], me["principal"]["kind"]) == (OLGA, "owner", "pat")

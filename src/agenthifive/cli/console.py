@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from agenthifive.settings import LoadedSettings
 
-_WIDTH_OF_A_PIPE: Final = 160
+_WIDTH_OF_A_PIPE: Final = 100_000  # nothing is folded for a program
 _FRAME_MIN: Final = 40
 # what could steer a terminal: control characters but line feed and tab, and marks that turn the reading direction
 _STEERING: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
