@@ -57,8 +57,7 @@ class KeyTaken(Exception):
     """Another call holds this idempotency key; nothing was written for this call."""
 
 
-@dataclass(frozen=True, slots=True)
-class RateUnit:
+class RateUnit(msgspec.Struct, frozen=True):
     """One call counted against a policy's hourly limit."""
 
     agent_id: str

@@ -7,8 +7,10 @@ Source: contract/broker.md sections 6 and 14.2; contract/policy.md section 4.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from agenthifive import strict_json
 from agenthifive.broker.media_type import MediaType, read_media_type
@@ -32,8 +34,7 @@ TEXT_TYPE: Final = "text/plain"
 OPAQUE_TYPE: Final = "application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingBody:
+class OutgoingBody(msgspec.Struct, frozen=True):
     """What is judged and what is sent.
 
     Shapes:

@@ -13,9 +13,10 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from agenthifive.broker.address import Guard
 from agenthifive.broker.wire import Wire, WireError
@@ -53,8 +54,7 @@ class EgressError(Exception):
         self.address_class = address_class
 
 
-@dataclass(frozen=True, slots=True)
-class Outbound:
+class Outbound(msgspec.Struct, frozen=True):
     """A request as it goes onto the wire.
 
     Shapes:

@@ -10,9 +10,10 @@ Source: contract/catalog/SCHEMA.md sections 3 and 4.2, broker.md section 7.
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, unquote_plus
+
+import msgspec
 
 from agenthifive.catalog.header_names import is_header_value
 from agenthifive.catalog.injection import AUTHORIZATION, Injection, InjectionPlan, connection_injections
@@ -32,8 +33,7 @@ class SlotMissing(ValueError):
     """The path has no place for the secret. The binding refuses such calls before they come here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Injected:
+class Injected(msgspec.Struct, frozen=True):
     """A request with its credential.
 
     Shapes:

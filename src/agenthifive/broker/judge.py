@@ -7,10 +7,12 @@ Source: contract/broker.md sections 3 to 6.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from agenthifive.broker.body import OutgoingBody, read_body, read_raw_body, rewrite_body
 from agenthifive.broker.fingerprint import fingerprint
@@ -31,8 +33,7 @@ from agenthifive.words import ConnectionStatus
 _NO_BODY_SHA256: Final = sha256(b"").hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True):
     """A call that has been read and decided; what is in here is what would be sent, minus the secret."""
 
     target: Target

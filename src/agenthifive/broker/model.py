@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from agenthifive.catalog.binding import Binding
 from agenthifive.catalog.service import Service, Variant
 from agenthifive.edge.context import Context
@@ -32,8 +34,7 @@ class Principal:
     expires_at_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """What a caller asks for, as it arrived and before anything is believed.
 
     Shapes:
@@ -105,8 +106,7 @@ class Missing:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """The answer to a call, ready for the wire.
 
     Shapes:

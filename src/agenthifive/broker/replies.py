@@ -6,7 +6,6 @@ Source: contract/broker.md sections 2, 10 and 14.3.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -33,8 +32,7 @@ _encode = msgspec.json.Encoder().encode
 Pairs = list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(msgspec.Struct, frozen=True):
     """What must happen to a reply before an agent sees it: places taken out, then the response rules."""
 
     rules: tuple[ReplyRule, ...] = ()

@@ -10,11 +10,12 @@ Source: contract/broker.md sections 4.1 to 4.4; RFC 3986.
 
 import re
 from collections.abc import Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from typing import Final, TypeAlias
 from urllib.parse import quote, unquote_plus, unquote_to_bytes, urlsplit
+
+import msgspec
 
 from agenthifive import strict_json
 from agenthifive.broker.host import InvalidHost, bracketed, read_host, read_port
@@ -70,8 +71,7 @@ class InvalidUrl(ValueError):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where a call goes, in the one form that is judged, fingerprinted and sent.
 
     Shapes:
@@ -109,8 +109,7 @@ class Target:
         return f"{self.scheme}://{self.authority}{self.path}{self.query}"
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedTarget:
+class ParsedTarget(msgspec.Struct, frozen=True):
     """A Target and the names of the credential parameters that were taken out of the caller's query."""
 
     target: Target

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from msgspec.structs import replace as with_members
+
 from agenthifive import strict_json
 from agenthifive.broker.grants import Grants, missing
 from agenthifive.broker.http import read_execute_call
@@ -161,7 +163,7 @@ async def _read_call(question: Question, principal: Principal, grants: Grants) -
         call = await _read_llm(question, principal, grants)
     else:
         call = _read_execute(question, principal)
-    return replace(call, wants_full_fields=call.wants_full_fields or question.wants_full_fields)
+    return with_members(call, wants_full_fields=call.wants_full_fields or question.wants_full_fields)
 
 
 def _read_execute(question: Question, principal: Principal) -> Call:
@@ -197,7 +199,7 @@ async def _read_llm(question: Question, principal: Principal, grants: Grants) ->
     call = await read_llm_call(scope, _raw_body(request), principal, _NOBODY, LlmRoute(slug, tail), grants)
     if question.service not in (None, call.service):
         raise _invalid("service", f"is another one than that of the LLM provider {slug}, {call.service}")
-    return replace(call, connection_id=question.connection_id or call.connection_id)
+    return with_members(call, connection_id=question.connection_id or call.connection_id)
 
 
 def _llm_headers(request: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:

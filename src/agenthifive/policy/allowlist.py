@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+import msgspec
+
 from agenthifive.policy.model import Request, ServiceFacts
 from agenthifive.policy.paths import glob_regex, glob_subject
 from agenthifive.policy.patterns import PatternSet, pattern_set
@@ -72,8 +74,7 @@ class Entry:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """The first entry that lets a call through."""
 
     entry: int

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
+import msgspec
+
 from agenthifive.policy.files import files_of
 from agenthifive.policy.mail import UNREADABLE, MailView, mail_of
 from agenthifive.policy.members import as_text, body_members, with_query
@@ -281,8 +283,7 @@ class Redaction:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Allow:
+class Allow(msgspec.Struct, frozen=True):
     """The call may go out.
 
     Shapes:
