@@ -13,21 +13,21 @@ _CANONICAL: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}
 
 
 class _Pool:
-    """Random bytes of the operating system, drawn a page at a time: a system call an id would cost more than the id."""
+    """Random hex digits of the operating system, drawn a page at a time: a system call an id costs more than the id."""
 
-    __slots__ = ("_at", "_bytes")
+    __slots__ = ("_at", "_digits")
 
     def __init__(self) -> None:
-        self._bytes = b""
+        self._digits = ""
         self._at = 0
 
-    def take(self) -> bytes:
-        """Ten bytes that are used nowhere else."""
+    def take(self) -> str:
+        """Nineteen digits that are used nowhere else."""
         at = self._at
-        if at + 10 > len(self._bytes):
-            self._bytes, at = os.urandom(4000), 0
-        self._at = at + 10
-        return self._bytes[at : at + 10]
+        if at + 19 > len(self._digits):
+            self._digits, at = os.urandom(4000).hex(), 0
+        self._at = at + 19
+        return self._digits[at : at + 19]
 
 
 _pool: Final = _Pool()
@@ -35,9 +35,9 @@ _pool: Final = _Pool()
 
 def new_id() -> str:
     """A fresh time-ordered UUID as canonical text; index pages fill from one side, so the log stays fast."""
-    when = f"{time.time_ns() // 1_000_000:012x}"
-    noise = _pool.take().hex()
-    return f"{when[:8]}-{when[8:]}-7{noise[:3]}-{_VARIANT[noise[3]]}{noise[4:7]}-{noise[7:19]}"
+    when = "%012x" % (time.time_ns() // 1_000_000)
+    noise = _pool.take()
+    return f"{when[:8]}-{when[8:]}-7{noise[:3]}-{_VARIANT[noise[3]]}{noise[4:7]}-{noise[7:]}"
 
 
 def is_id(text: object) -> bool:

@@ -94,7 +94,7 @@ def _digest(body: OutgoingBody) -> str:
             for part in body.value
         ]
         return sha256(_canonical_json(parts)).hexdigest()
-    return sha256(body.data or b"").hexdigest()
+    return sha256(body.data).hexdigest() if body.data else _EMPTY
 
 
 def _canonical_json(value: object) -> bytes:

@@ -21,6 +21,7 @@ from agenthifive.db.database import Connection, Database
 from agenthifive.db.unit import Unit
 from agenthifive.policy.compile import compile_policy
 from agenthifive.policy.model import PolicyInvalid
+from agenthifive.vault.envelope import Placed
 from agenthifive.words import ConnectionStatus, PrincipalType, Scope
 
 FIND_AGENT_TOKEN: Final = """
@@ -67,6 +68,7 @@ NOTE_CONNECTIONS: Final = """
      WHERE id = ANY(%s::uuid[]) AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 """
 _ENTRIES_MAX: Final = 50_000
+_SEALED_IN: Final = ("t_connections", "encrypted_tokens")
 
 log = structlog.get_logger(__name__)
 
@@ -247,7 +249,9 @@ class Grants:
             params,
             tenant,
             generation,
-            sealed,
+            None
+            if sealed is None
+            else Placed(sealed, "t_connections", "encrypted_tokens", connection_id, workspace_id),
             policy_id,
             version or 0,
             policy,

@@ -9,6 +9,7 @@ Source: contract/broker.md sections 2, 5, 10.4 and 14.3; RFC 9110 sections 5 and
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
 
@@ -171,12 +172,16 @@ def filter_response_headers(pairs: Iterable[tuple[str, str]]) -> Pairs:
     named = _named_by_connection(lowered)
     kept: Pairs = []
     for name, value in lowered:
-        folded = _folded(name)
-        if folded in _REMOVED_FROM_PROVIDER or folded.startswith(_REMOVED_PREFIXES_FROM_PROVIDER):
-            continue
-        if name not in named:
+        if name not in named and _may_return(name):
             kept.append((name, value))
     return kept
+
+
+@lru_cache(maxsize=2048)
+def _may_return(name: str) -> bool:
+    """Whether a provider's header may reach an agent; a few hundred names make up all replies."""
+    folded = _folded(name)
+    return folded not in _REMOVED_FROM_PROVIDER and not folded.startswith(_REMOVED_PREFIXES_FROM_PROVIDER)
 
 
 def envelope_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

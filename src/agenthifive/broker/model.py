@@ -11,6 +11,7 @@ from agenthifive.catalog.service import Service, Variant
 from agenthifive.edge.context import Context
 from agenthifive.policy.compile import Policy
 from agenthifive.policy.model import ServiceFacts
+from agenthifive.vault.envelope import Placed
 from agenthifive.words import ConnectionStatus, PrincipalType, Scope
 
 
@@ -90,7 +91,7 @@ class Grant:
     params: Mapping[str, str]
     tenant: str | None
     generation: int
-    sealed: str | None
+    sealed: Placed | None
     policy_id: str | None = None
     policy_version: int = 0
     policy: Policy | None = None

@@ -56,10 +56,7 @@ def unseal(grant: Grant, keyring: Keyring) -> dict[str, Any]:
     if grant.sealed is None:
         return {}
     try:
-        secret = keyring.open(
-            grant.sealed, "t_connections", "encrypted_tokens", grant.connection_id, grant.workspace_id
-        )
-        return _decode(secret.reveal())
+        return _decode(keyring.open_placed(grant.sealed).reveal())
     except (EnvelopeError, msgspec.DecodeError):
         raise AppError(
             "credential_unreadable",

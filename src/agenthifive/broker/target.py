@@ -51,7 +51,7 @@ _FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
 _FORM: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?", re.IGNORECASE)
 # Canonical as it stands but for the query, and the path is its own strict view: most of all calls.
 _ORDINARY: Final = re.compile(
-    r"https://([a-z0-9.-]+)((?:/[A-Za-z0-9_~@:$-][A-Za-z0-9_~@:$.-]*)+)(?:\?([!\x22$-\[\]-~]*))?"
+    r"(https?)://([a-z0-9.-]+(?::[0-9]+)?)((?:/[A-Za-z0-9_~@:$-][A-Za-z0-9_~@:$.-]*)+)(?:\?([!\x22$-\[\]-~]*))?"
 )
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]*")
@@ -134,8 +134,7 @@ def parse_target(
     """
     ordinary = _ORDINARY.fullmatch(url) if len(url) <= MAX_URL_BYTES else None
     if ordinary:
-        scheme = "https"
-        authority, path, raw_query = ordinary.groups("")
+        scheme, authority, path, raw_query = ordinary.groups("")
     else:
         scheme, authority, path, raw_query = _split(url, is_mail)
     host, port, authority = _read_authority(scheme, authority)

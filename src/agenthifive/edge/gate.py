@@ -10,6 +10,7 @@ Source: contract/http.md sections 1 and 4 to 7.
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, Protocol
 
 from agenthifive.edge.answers import RawHeaders, StandardHeaders, refusal, refusal_headers
@@ -22,6 +23,8 @@ HEADERS_MAX: Final = 32 * 1024
 HEADER_FIELDS_MAX: Final = 100
 EXECUTE_PATH: Final = "/v1/vault/execute"
 LLM_PREFIX: Final = "/v1/vault/llm/"
+RESPOND_KEY: Final = "agenthifive.respond"
+"""Where the listener leaves its way to write an answer in one piece: (status, headers, body) -> whether it did."""
 _OLD_LLM_PREFIX: Final = "/v1/llm/proxy/"
 _ALIASES: Final[Sequence[tuple[re.Pattern[str], frozenset[str]]]] = tuple(
     (re.compile(pattern), frozenset(methods.split()))
@@ -44,6 +47,7 @@ _CORS_EXPOSED: Final = (
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Respond = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -101,7 +105,8 @@ class Gate:
         started = time.perf_counter()
         context = self._proxies.read(scope)
         scope[CONTEXT_KEY] = context
-        answer = _Answer(send, self._headers, context, self._cors_headers(scope["headers"]))
+        respond = scope.get(RESPOND_KEY) if scope["method"] != "HEAD" else None
+        answer = _Answer(send, respond, self._headers, context, self._cors_headers(scope["headers"]))
         try:
             if not await self._answer_early(scope, answer):
                 path = scope["path"]
@@ -151,27 +156,43 @@ class Gate:
 class _Answer:
     """The way back: adds the headers every answer carries, and remembers what was answered."""
 
-    __slots__ = ("_context", "_cors", "_headers", "_send", "code", "status")
+    __slots__ = ("_context", "_cors", "_head", "_headers", "_respond", "_send", "code", "status")
 
-    def __init__(self, send: Send, headers: StandardHeaders, context: Context, cors: RawHeaders) -> None:
+    def __init__(
+        self, send: Send, respond: Respond | None, headers: StandardHeaders, context: Context, cors: RawHeaders
+    ) -> None:
         self._send = send
+        self._respond = respond
         self._headers = headers
         self._context = context
         self._cors = cors
+        self._head: RawHeaders | None = None
         self.status = 0
         self.code: str | None = None
 
     async def send(self, message: Mapping[str, Any]) -> None:
-        """Pass a message on to the server."""
+        """Pass a message on to the server. A head with a length waits for its body: mostly it is all there."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = message["headers"]
-            if self.status >= 400:
-                self.code = header(headers, b"x-agenthifive-error")
-            complete = self._headers.complete(headers, self._context.request_id.encode("latin-1"))
-            complete.extend(self._cors)
-            message = {"type": "http.response.start", "status": self.status, "headers": complete}
+            head = self._begin(message["status"], message["headers"])
+            if self._respond is not None and any(name == b"content-length" for name, _ in head):
+                self._head = head
+                return
+            message = {"type": "http.response.start", "status": self.status, "headers": head}
+        elif self._head is not None:
+            head, self._head = self._head, None
+            is_whole = not message.get("more_body")
+            if is_whole and self._respond is not None and self._respond(self.status, head, message.get("body", b"")):
+                return
+            await self._send({"type": "http.response.start", "status": self.status, "headers": head})
         await self._send(message)
+
+    def _begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
+        self.status = status
+        if status >= 400:
+            self.code = header(headers, b"x-agenthifive-error")
+        complete = self._headers.complete(headers, self._context.request_id.encode("latin-1"))
+        complete.extend(self._cors)
+        return complete
 
     async def refuse(self, error: AppError) -> None:
         """Answer a refusal, unless an answer has begun: then the connection just ends."""
@@ -224,7 +245,8 @@ def _check_sizes(scope: Scope) -> None:
     if len(scope["raw_path"]) + len(scope["query_string"]) > TARGET_MAX:
         raise AppError("uri_too_long", f"The request target is longer than {TARGET_MAX} bytes.")
     headers = scope["headers"]
-    if len(headers) > HEADER_FIELDS_MAX or sum(len(name) + len(value) + 4 for name, value in headers) > HEADERS_MAX:
+    total = sum(map(len, chain.from_iterable(headers))) + 4 * len(headers)
+    if len(headers) > HEADER_FIELDS_MAX or total > HEADERS_MAX:
         raise AppError(
             "headers_too_large", f"Send at most {HEADER_FIELDS_MAX} header fields and {HEADERS_MAX} bytes of headers."
         )

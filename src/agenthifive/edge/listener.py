@@ -4,19 +4,25 @@ Source: contract/http.md sections 1 (message framing) and 5 (receive limits). ll
 itself; the bounds and the answer are ours.
 """
 
+from collections.abc import Sequence
 from enum import Enum, auto
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from agenthifive import strict_json
-from agenthifive.edge.gate import HEADER_FIELDS_MAX, HEADERS_MAX, TARGET_MAX
+from agenthifive.edge.gate import HEADER_FIELDS_MAX, HEADERS_MAX, RESPOND_KEY, TARGET_MAX
 from agenthifive.errors import AppError
 
 HEAD_TIMEOUT_S: Final = 10.0
 BODY_IDLE_S: Final = 30.0
 _HEAD_BYTES_MAX: Final = HEADERS_MAX + TARGET_MAX + 64 * 1024  # one read may bring the body along
+_STATUS_LINES: Final = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode("ascii")) for status in HTTPStatus
+}
 _MALFORMED: Final = AppError("malformed_request", "The request is not well-formed HTTP/1.1 and was not read further.")
 
 
@@ -56,16 +62,15 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) > TARGET_MAX + 1024:
             raise _Refused(AppError("uri_too_long", f"The request target is longer than {TARGET_MAX} bytes."))
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header, up to the limits."""
-        super().on_header(name, value)
-        if len(self.headers) > HEADER_FIELDS_MAX + 1:
-            raise _Refused(AppError("headers_too_large", f"Send at most {HEADER_FIELDS_MAX} header fields."))
-
     def on_headers_complete(self) -> None:
         """The head is complete."""
+        if len(self.headers) > HEADER_FIELDS_MAX + 1:
+            raise _Refused(AppError("headers_too_large", f"Send at most {HEADER_FIELDS_MAX} header fields."))
         self._phase = _Phase.BODY
         super().on_headers_complete()
+        cycle = self.cycle
+        if cycle is not None:
+            cycle.scope[RESPOND_KEY] = partial(self._respond, cycle)  # type: ignore[typeddict-unknown-key]
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -91,6 +96,23 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
         super().connection_lost(exc)
+
+    def _respond(
+        self, cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> bool:
+        """Write a whole answer in one piece; False when it must take the ordinary way, and nothing was written."""
+        if cycle.disconnected or cycle.response_started or self.flow.write_paused or not cycle.keep_alive:
+            return False
+        pairs = [*cycle.default_headers, *headers]
+        block = b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+        if not block.count(b"\n") == block.count(b"\r") == len(pairs) or b"\0" in block:
+            raise RuntimeError("a header of an answer holds a line break")
+        self.transport.write(b"%b%b\r\n%b" % (_STATUS_LINES[HTTPStatus(status)], block, body))
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def _watch(self, received_bytes: int) -> None:
         """A request is unfinished: give its head ten seconds in all, its body thirty for each piece."""

@@ -1,7 +1,7 @@
 """The sealed form of a secret: AES-256-GCM as compact JSON text that names its key and belongs to one row.
 
     plaintext + key + row --seal--> {"v":2,"alg":"A256GCM","kid":…,"iv":…,"ciphertext":…,"tag":…}
-    text + ring + row --open_envelope--> plaintext, or EnvelopeError
+    text --read_envelope--> Envelope + ring + row --open--> plaintext, or EnvelopeError
 
 Version 1 names no key and no row; it is read, never written. Source: contract/operations.md section 1.1.
 """
@@ -110,14 +110,38 @@ def seal(plaintext: bytes, key: Key, aad: bytes, iv: bytes) -> str:
     return _encode(members).decode("ascii")
 
 
-def open_envelope(text: str, ring: Mapping[str, Key], aad: bytes) -> bytes:
-    """Read a version 1 or 2 envelope.
+class Envelope(msgspec.Struct, frozen=True):
+    """An envelope that was read: everything but the key is at hand.
 
-    Version 2 opens with the key it names and only under the aad it was sealed with. Version 1 is tried
-    against every key of the ring; the tag decides.
+    Shapes: kid: None for version 1. sealed: ciphertext and tag.
+    """
 
-    Shapes: ring: kid -> key.
-    Raises: KeyUnknown, EnvelopeError, and nothing else, whatever the text is.
+    kid: str | None
+    iv: bytes
+    sealed: bytes
+
+    def open(self, ring: Mapping[str, Key], aad: bytes) -> bytes:
+        """The plaintext.
+
+        Version 2 opens with the key it names and only under the aad it was sealed with. Version 1 is tried
+        against every key of the ring; the tag decides.
+
+        Shapes: ring: kid -> key.
+        Raises: KeyUnknown, EnvelopeError, and nothing else.
+        """
+        if self.kid is None:
+            return _open_unnamed(self.iv, self.sealed, ring)
+        key = _find_key(self.kid, ring)
+        try:
+            return key.cipher.decrypt(self.iv, self.sealed, aad)
+        except InvalidTag:
+            raise EnvelopeError("altered, or sealed for another row, column, table or workspace") from None
+
+
+def read_envelope(text: str) -> Envelope:
+    """Take the text of a version 1 or 2 envelope apart.
+
+    Raises: EnvelopeError, and nothing else, whatever the text is.
     """
     members = _read_members(text)
     try:
@@ -127,13 +151,29 @@ def open_envelope(text: str, ring: Mapping[str, Key], aad: bytes) -> bytes:
         raise EnvelopeError("a member is not canonical base64url") from None
     if len(iv) != IV_BYTES or len(tag) != TAG_BYTES:
         raise EnvelopeError(f"iv and tag have {len(iv)} and {len(tag)} bytes, not {IV_BYTES} and {TAG_BYTES}")
-    if members.kid is msgspec.UNSET:
-        return _open_unnamed(iv, sealed, ring)
-    key = _find_key(members.kid, ring)
-    try:
-        return key.cipher.decrypt(iv, sealed, aad)
-    except InvalidTag:
-        raise EnvelopeError("altered, or sealed for another row, column, table or workspace") from None
+    return Envelope(None if members.kid is msgspec.UNSET else members.kid, iv, sealed)
+
+
+def open_envelope(text: str, ring: Mapping[str, Key], aad: bytes) -> bytes:
+    """Read an envelope and open it. Raises: KeyUnknown, EnvelopeError, and nothing else, whatever the text is."""
+    return read_envelope(text).open(ring, aad)
+
+
+class Placed:
+    """An envelope as it was found in a place; taken apart when it is first opened, decrypted anew every time."""
+
+    __slots__ = ("_envelope", "_place", "_text")
+
+    def __init__(self, text: str, table: str, column: str, row_id: UUID | str, workspace_id: UUID | str | None) -> None:
+        self._text = text
+        self._place = aad(table, column, row_id, workspace_id)
+        self._envelope: Envelope | None = None
+
+    def open(self, ring: Mapping[str, Key]) -> bytes:
+        """The plaintext. Raises: KeyUnknown, EnvelopeError."""
+        if self._envelope is None:
+            self._envelope = read_envelope(self._text)
+        return self._envelope.open(ring, self._place)
 
 
 def _read_members(text: str) -> _Members:

@@ -169,8 +169,14 @@ class Keyring:
 
         Raises: envelope.KeyUnknown, envelope.EnvelopeError.
         """
-        place = envelope.aad(table, column, row_id, workspace_id)
-        return Secret(envelope.open_envelope(sealed, self._by_kid, place))
+        return self.open_placed(envelope.Placed(sealed, table, column, row_id, workspace_id))
+
+    def open_placed(self, placed: envelope.Placed) -> Secret[bytes]:
+        """Open an envelope that is kept with its place, for secrets that are needed call after call.
+
+        Raises: envelope.KeyUnknown, envelope.EnvelopeError.
+        """
+        return Secret(placed.open(self._by_kid))
 
 
 def is_example(key: Key) -> bool:
