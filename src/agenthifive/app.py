@@ -73,6 +73,7 @@ class Application:
         self.keeper: Keeper = make_keeper(self)
         self.broker: BrokerRoom = await make_broker(self, self._listen.dedicated, _own_endpoints(self), self._doubles)
         self._stack.callback(self.keeper.people.close)
+        self._stack.push_async_callback(self.keeper.token_writer.close)
         self.health = Health(
             self.database,
             is_audit_up=lambda: self.broker.writer.is_healthy,
@@ -97,6 +98,7 @@ class Application:
         room: BrokerRoom | None = getattr(self, "broker", None)
         if room is not None:
             await room.close()
+            await self.keeper.token_writer.close()
             with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
                 async with self.unit() as unit:
                     unit.record(AuditAction.INSTANCE_STOPPED, {"version": __version__, "graceful": True})
@@ -150,7 +152,8 @@ class Application:
 
     def _chain_ids(self) -> list[str]:
         own = self.chain.chain_id
-        return [*self.broker.writer.chain_ids, *([own] if own is not None else [])]
+        rows = (*self.broker.writer.chain_ids, *self.keeper.token_writer.chain_ids)
+        return [*rows, *([own] if own is not None else [])]
 
 
 def read_keyring(settings: Settings) -> Keyring:

@@ -70,6 +70,7 @@ class Keeper:
     limiter: RateLimiter
     gatekeeper: Gatekeeper
     flood: FloodGate
+    token_writer: Writer
     jobs: Sequence[Job]
 
 
@@ -95,7 +96,8 @@ def make_keeper(app: "Application") -> Keeper:
     settings = app.settings
     limiter = RateLimiter(app.database, _windows(settings))
     flood = FloodGate()
-    room = agents_api.make_room(app.database, app.chain, flood, app.catalog, _agent_options(app))
+    token_writer = _make_writer(app, "tokens", lanes=1)
+    room = agents_api.make_room(app.database, token_writer, flood, app.catalog, _agent_options(app))
     people = make_people(app, limiter)
     gatekeeper = Gatekeeper(
         app.database,
@@ -117,7 +119,7 @@ def make_keeper(app: "Application") -> Keeper:
         Job("token_sweep", 3600.0, _on_connection(sweep_tokens)),
         *people.jobs,
     )
-    return Keeper(room, people, limiter, gatekeeper, flood, jobs)
+    return Keeper(room, people, limiter, gatekeeper, flood, token_writer, jobs)
 
 
 async def make_broker(
@@ -131,11 +133,7 @@ async def make_broker(
     grants = Grants(database, app.catalog, creator_stops=settings.disabled_user_stops_agents)
     live = LiveStreams(grants)
     changes = Changes(connect_listener, partial(_on_change, grants, live))
-    writer = Writer(
-        lambda name: Lane(database.dedicated, app.instance, name),
-        records.given_up,
-        WriterOptions(settings.audit_write_deadline_ms / 1000, settings.audit_queue_max),
-    )
+    writer = _make_writer(app, "broker", lanes=2)
     guard = read_guard(settings, own_endpoints)
     egress = Egress(guard, tls_context(settings.egress_ca_bundle), doubles.get("resolve"))
     connections = ConnectionService(
@@ -180,6 +178,15 @@ async def make_broker(
 
     jobs = _broker_jobs(connections, grants)
     return BrokerRoom(broker, grants, changes, writer, egress, live, http, connections, policies, jobs, close)
+
+
+def _make_writer(app: "Application", name: str, lanes: int) -> Writer:
+    settings = app.settings
+    return Writer(
+        lambda lane: Lane(app.database.dedicated, app.instance, lane),
+        records.given_up,
+        WriterOptions(settings.audit_write_deadline_ms / 1000, settings.audit_queue_max, name, lanes),
+    )
 
 
 def _broker_options(settings: Settings, guard: Guard) -> BrokerOptions:

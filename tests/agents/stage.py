@@ -21,8 +21,10 @@ from agenthifive.agents.api import make_room, routes
 from agenthifive.agents.assertion import accepted_audiences
 from agenthifive.agents.model import AgentOptions
 from agenthifive.agents.tokens import ASSERTION_TYPE
-from agenthifive.audit.chains import AdminChain
+from agenthifive.audit.chains import AdminChain, Instance
 from agenthifive.audit.flood import FloodGate
+from agenthifive.audit.lane import Lane
+from agenthifive.audit.writer import Writer, WriterOptions
 from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.db.database import Database
 from agenthifive.edge.answers import StandardHeaders
@@ -32,6 +34,7 @@ from agenthifive.edge.gate import Gate
 from agenthifive.edge.gatekeeper import Gatekeeper, LookUps
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
+from agenthifive.ids import new_id
 from agenthifive.operations.journal import Journal
 from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.words import PAT_SCOPES, PrincipalType, RateLimit, Role, Scope
@@ -104,7 +107,12 @@ class Replica:
         async def find_person(token: str) -> Caller | None:
             return callers.get(token)
 
-        room = make_room(database, chain, FloodGate(), catalog, options)
+        self.writer = Writer(
+            lambda name: Lane(database.dedicated, Instance(new_id(), 1), name),
+            lambda event: event,
+            WriterOptions(deadline_s=10.0, name="tokens", lanes=1),
+        )
+        room = make_room(database, self.writer, FloodGate(), catalog, options)
         self.agents, self.exchange = room.agents, room.tokens
         limits = {RateLimit.BOOTSTRAP: WIDE, RateLimit.TOKEN: WIDE, RateLimit.AUTH_FAILURES: WIDE, **windows}
         self.gatekeeper = Gatekeeper(
@@ -148,6 +156,7 @@ class Stage:
         self.callers: dict[str, Caller] = {}
         self.here: Workspace
         self.elsewhere: Workspace
+        self.replicas: list[Replica] = []
         self.replica = self.make_replica()
         self.client = self.replica.client()
 
@@ -155,7 +164,14 @@ class Stage:
         """Another replica; `windows` and settings may differ."""
         windows = changes.pop("windows", {})
         options = replace(OPTIONS, **changes)
-        return Replica(self.database, chain or self.chain, self.catalog, self.callers, options, windows)
+        replica = Replica(self.database, chain or self.chain, self.catalog, self.callers, options, windows)
+        self.replicas.append(replica)
+        return replica
+
+    async def close(self) -> None:
+        """Let go of the connections of every replica."""
+        for replica in self.replicas:
+            await replica.writer.close()
 
     def stranger(self, replica: Replica | None = None) -> httpx.AsyncClient:
         """A client with an address of its own, so that no limit and no flood rule of another test touches it."""
@@ -277,3 +293,4 @@ async def open_stage(database: Database, chain: AdminChain, admin_dsn: str) -> A
         stage.here, stage.elsewhere = await stage.make_workspace(), await stage.make_workspace()
         async with stage.client:
             yield stage
+        await stage.close()

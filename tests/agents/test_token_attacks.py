@@ -36,13 +36,12 @@ async def stage(database, admin_chain, admin_dsn) -> AsyncIterator[Stage]:
 @pytest.fixture
 def noon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The database's clock stands at the instant the attacks were made for."""
-    find = store.find_registered
+    registered = store._registered
 
-    async def find_at_noon(connection: Any, agent_id: str, *, hold: bool = False) -> Any:
-        found = await find(connection, agent_id, hold=hold)
-        return None if found is None else replace(found, now_s=NOW_S)
+    def registered_at_noon(agent_id: str, row: Any) -> Any:
+        return replace(registered(agent_id, row), now_s=NOW_S)
 
-    monkeypatch.setattr(store, "find_registered", find_at_noon)
+    monkeypatch.setattr(store, "_registered", registered_at_noon)
     return iter(())
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agenthifive.agents import store
 from agenthifive.audit.chains import AdminChain
 from agenthifive.db.database import Database, DatabaseOptions
 from agents.stage import Agent, Stage, open_stage, told
@@ -57,6 +56,7 @@ async def impatient(stage, instance, app_dsn) -> AsyncIterator[Stage]:
     impatient = Stage(database, AdminChain(database, instance), stage.admin)
     await impatient.exchange("nonsense")
     yield impatient
+    await impatient.close()
     await database.close()
 
 
@@ -128,14 +128,13 @@ async def test_a_change_between_look_up_and_commit_is_not_overlooked(
 ) -> None:
     """Otherwise a key that was just replaced would still buy a token for two hours."""
     agent = await stage.make_agent(signers["ES256"])
-    find, changes = store.find_registered, [change]
+    append, changes = stage.replica.writer.append, [change]
 
-    async def find_then_change(connection: Any, agent_id: str, *, hold: bool = False) -> Any:
-        found = await find(connection, agent_id, hold=hold)
+    async def change_then_append(entry: Any) -> None:
         if changes:
             await change_agent(stage, agent, changes.pop())
-        return found
+        await append(entry)
 
-    monkeypatch.setattr(store, "find_registered", find_then_change)
+    monkeypatch.setattr(stage.replica.writer, "append", change_then_append)
     assert told(await stage.exchange(agent.assertion())) == expected
     assert await stage.spent(agent) == ((1, 1) if expected[0] == 200 else (0, 0))

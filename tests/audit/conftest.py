@@ -68,8 +68,8 @@ def make_writer(log_database: Database, make_event: Callable[..., Event]) -> Cal
             metadata={"outcome": "not_sent"},
         )
 
-    def make(connect: Connect = log_database.dedicated, *, deadline_s: float = 2.0, queue_max: int = 10_000) -> Writer:
-        return Writer(lambda name: Lane(connect, instance, name), undo, WriterOptions(deadline_s, queue_max))
+    def make(connect: Connect = log_database.dedicated, **options: Any) -> Writer:
+        return Writer(lambda name: Lane(connect, instance, name), undo, WriterOptions(**options))
 
     return make
 

@@ -96,17 +96,6 @@ async def test_a_commit_nobody_confirmed_ends_the_chain(
     assert log.verify().ok
 
 
-async def test_a_statement_that_appends_by_itself_moves_the_head_only_when_it_says_so(
-    log: Log, log_database: Database, chain: AdminChain, make_event: MakeEvent
-) -> None:
-    issue = "SELECT 'issued' FROM (SELECT audit_append(%s::json)) x"
-    for statement, answer in ((issue, "issued"), ("SELECT 'replay' WHERE %s <> ''", "replay"), (issue, "issued")):
-        async with log_database.connection() as connection:
-            assert await chain.call(connection, statement, [], make_event()) == answer
-    assert log.ask(ROWS, chain.chain_id) == [(2, 2)]
-    assert log.verify().ok
-
-
 async def test_a_chain_can_be_opened_before_the_first_request(log: Log, chain: AdminChain) -> None:
     assert chain.chain_id is None
     await chain.open()

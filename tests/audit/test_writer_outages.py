@@ -329,11 +329,10 @@ async def test_a_chain_overtaken_by_a_commit_nobody_heard_of_is_given_up(faulty:
 
 
 async def test_a_batch_in_the_place_of_another_is_not_taken_for_it(
-    faulty: Caller, monkeypatch: pytest.MonkeyPatch, make_writer: Callable[..., Writer]
+    faulty: Caller, make_writer: Callable[..., Writer]
 ) -> None:
     """Equally long batches end in the same number; only the hash tells whose rows these are."""
-    monkeypatch.setattr(writer_module, "_LANES", 1)
-    caller = Caller(make_writer(deadline_s=DEADLINE_S), faulty.make_event, faulty.log, faulty.database)
+    caller = Caller(make_writer(deadline_s=DEADLINE_S, lanes=1), faulty.make_event, faulty.log, faulty.database)
     await caller.writer.start()
     await caller.append()
     Wire.plan = ["overtaken", "replaced"]

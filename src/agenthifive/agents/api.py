@@ -15,8 +15,8 @@ from agenthifive.agents.enrolment import Enrolment
 from agenthifive.agents.model import OPAQUE_TOKEN_TYPE, Agent, AgentOptions, AgentTexts, BootstrapSecret
 from agenthifive.agents.service import Agents
 from agenthifive.agents.tokens import TokenExchange, read_token_request
-from agenthifive.audit.chains import AdminChain
 from agenthifive.audit.flood import FloodGate
+from agenthifive.audit.writer import Writer
 from agenthifive.catalog.catalog import Catalog
 from agenthifive.db.database import Database
 from agenthifive.edge.answers import JsonAnswer
@@ -62,13 +62,13 @@ class AgentsRoom:
 
 
 def make_room(
-    database: Database, chain: AdminChain, flood: FloodGate, catalog: Catalog, options: AgentOptions
+    database: Database, writer: Writer, flood: FloodGate, catalog: Catalog, options: AgentOptions
 ) -> AgentsRoom:
     """The room, furnished."""
     return AgentsRoom(
         Agents(database, options),
         Enrolment(options),
-        TokenExchange(database, chain, flood, options),
+        TokenExchange(database, writer, flood, options),
         Capabilities(catalog),
         options.web_url,
     )

@@ -4,15 +4,18 @@ A transaction that changes an agent locks its row first, then its secrets, then 
 these locks while it holds one of them. Source: contract/agents.md sections 1 to 4, 6 to 8, 11 and 15.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from psycopg.rows import class_row, kwargs_row
 
 from agenthifive import strict_json
 from agenthifive.agents.model import Agent, AgentTexts, Candidate, Holding, Registered, TokenHolder
 from agenthifive.agents.public_key import PublicKey
 from agenthifive.db.database import Connection
+from agenthifive.db.direct import Direct
 from agenthifive.words import AgentStatus, Scope
 
 _AGENT: Final = """
@@ -97,21 +100,18 @@ DELETE_TOKENS: Final = """
     SELECT count(*)::int FROM gone WHERE expires_at > now()
 """
 
-_REGISTERED: Final = f"""
-    SELECT a.workspace_id::text, a.status, a.public_key_jwk, a.key_kid, a.public_key_thumbprint, a.key_alg,
-           u.disabled_at IS NOT NULL, extract(epoch FROM clock_timestamp())::float8
-      FROM t_agents a {_CREATOR}
-     WHERE a.id = %s AND a.public_key_jwk IS NOT NULL
-"""
-FIND_REGISTERED: Final = _REGISTERED
-HOLD_REGISTERED: Final = f"{_REGISTERED} FOR SHARE OF a"
-# The agent must still have the key that was judged. A row that somebody is changing is not waited for: the caller
-# holds the lock of the audit chain, and whoever changes the row will want it. The last value is the audit rows.
-ISSUE_TOKEN: Final = """
-    WITH held AS MATERIALIZED (
-        SELECT FROM t_agents WHERE id = %s AND public_key_thumbprint = %s FOR SHARE SKIP LOCKED)
-    SELECT token_issue(token => %s::json, max_tokens => %s, batch => %s::json) FROM held
-"""
+AWAIT_CHANGE: Final = "SELECT FROM t_agents WHERE id = %s FOR SHARE"
+# [agent id] -> [{...} or null], in the order asked
+FIND_ALL_REGISTERED: Final = f"""
+    SELECT json_agg((SELECT json_build_object('workspaceId', a.workspace_id, 'status', a.status,
+                            'jwk', a.public_key_jwk, 'kid', a.key_kid, 'thumbprint', a.public_key_thumbprint,
+                            'alg', a.key_alg,
+                            'creatorIsDisabled', u.disabled_at IS NOT NULL,
+                            'nowS', extract(epoch FROM clock_timestamp())::float8)
+                       FROM t_agents a {_CREATOR}
+                      WHERE a.id = asked.id::uuid AND a.public_key_jwk IS NOT NULL) ORDER BY asked.n)
+      FROM json_array_elements_text($1::text::json) WITH ORDINALITY AS asked (id, n)
+""".encode()
 FIND_TOKEN_HOLDER: Final = f"""
     SELECT t.agent_id::text, t.workspace_id::text, t.scopes,
            t.last_used_at IS NULL OR t.last_used_at < now() - interval '1 minute'
@@ -162,6 +162,21 @@ def _candidate(*, status: str, **members: Any) -> Candidate:
 
 _agent_row: Final = kwargs_row(_agent)
 _candidate_row: Final = kwargs_row(_candidate)
+
+
+class _RegisteredRow(msgspec.Struct, rename="camel"):
+    workspace_id: str
+    status: str
+    jwk: dict[str, str]
+    kid: str | None
+    thumbprint: str
+    alg: str
+    creator_is_disabled: bool
+    now_s: float
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_registered: Final = msgspec.json.Decoder(list[_RegisteredRow | None]).decode
 
 
 async def list_agents(connection: Connection, workspace_id: str) -> list[Agent]:
@@ -306,15 +321,21 @@ async def register_key(connection: Connection, agent_id: str, key: PublicKey) ->
     await connection.execute(REGISTER_KEY, values)
 
 
-async def find_registered(connection: Connection, agent_id: str, *, hold: bool = False) -> Registered | None:
-    """An agent with its key, of any workspace; None without a key. With `hold` it stays as it is until the end."""
-    cursor = await connection.execute(HOLD_REGISTERED if hold else FIND_REGISTERED, [agent_id])
-    row = await cursor.fetchone()
-    if row is None:
-        return None
-    workspace_id, status, jwk, kid, thumbprint, alg, creator_is_disabled, now_s = row
-    key = PublicKey(jwk, kid, thumbprint, alg)
-    return Registered(agent_id, workspace_id, AgentStatus(status), key, creator_is_disabled, now_s)
+async def await_change(connection: Connection, agent_id: str) -> None:
+    """Wait for whoever is changing the agent; it then stays as it is until the transaction ends."""
+    await connection.execute(AWAIT_CHANGE, [agent_id])
+
+
+async def find_all_registered(wire: Direct, agent_ids: Sequence[str]) -> Sequence[Registered | None]:
+    """Agents with their keys, of any workspace; None for one without a key."""
+    answer = await wire.call(b"registered", FIND_ALL_REGISTERED, [_encode(agent_ids)])
+    rows = _decode_registered(answer or b"[]")
+    return [None if row is None else _registered(agent_id, row) for agent_id, row in zip(agent_ids, rows, strict=True)]
+
+
+def _registered(agent_id: str, row: _RegisteredRow) -> Registered:
+    key = PublicKey(row.jwk, row.kid, row.thumbprint, row.alg)
+    return Registered(agent_id, row.workspace_id, AgentStatus(row.status), key, row.creator_is_disabled, row.now_s)
 
 
 async def find_token_holder(connection: Connection, token_hash: str, *, creator_stops: bool) -> TokenHolder | None:

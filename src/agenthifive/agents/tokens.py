@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import psycopg
 
 from agenthifive import strict_json
@@ -27,10 +26,11 @@ from agenthifive.agents.assertion import (
     verify_assertion,
 )
 from agenthifive.agents.model import OPAQUE_TOKEN_TYPE, AccessToken, AgentOptions, Registered, TokenRequest
-from agenthifive.audit.chains import AdminChain
 from agenthifive.audit.flood import FloodGate
+from agenthifive.audit.lane import Kind, NewToken, TokenRefused
 from agenthifive.audit.model import Event
-from agenthifive.db.database import Connection, Database
+from agenthifive.audit.writer import AuditUnavailable, Writer
+from agenthifive.db.database import Database
 from agenthifive.db.unit import Unit
 from agenthifive.edge.context import limit_key
 from agenthifive.edge.credentials import AGENT_PREFIX
@@ -48,23 +48,6 @@ REPLAY_RETENTION_S: Final = 120
 _SCOPES: Final = {str(scope): scope for scope in AGENT_SCOPES}
 
 
-class _NewToken(msgspec.Struct, rename="camel"):
-    """What the SQL function `token_issue` reads. Units: jti_expires_at: seconds since the epoch."""
-
-    id: str
-    agent_id: str
-    workspace_id: str
-    token_hash: str
-    form: str
-    scopes: tuple[Scope, ...]
-    ttl_seconds: int
-    jti: str
-    jti_expires_at: int
-
-
-_encode: Final = msgspec.json.Encoder().encode
-
-
 @dataclass(frozen=True, slots=True)
 class _Denial:
     """A refusal and whom it concerns: a proven agent, or somebody who named one."""
@@ -77,9 +60,10 @@ class _Denial:
 class TokenExchange:
     """Issues access tokens to agents that prove themselves."""
 
-    def __init__(self, database: Database, chain: AdminChain, flood: FloodGate, options: AgentOptions) -> None:
-        self._database = database
-        self._chain = chain
+    def __init__(self, database: Database, writer: Writer, flood: FloodGate, options: AgentOptions) -> None:
+        """`writer` has lanes of its own: trouble with tokens must not hold up brokered calls."""
+        self._registered = database.batch(store.find_all_registered)
+        self._writer = writer
         self._flood = flood
         self._options = options
 
@@ -98,7 +82,7 @@ class TokenExchange:
             if audit_id is not None:
                 await unit.finish()
                 error.extra = {**(error.extra or {}), "auditId": audit_id}
-        except psycopg.Error as trouble:
+        except (psycopg.Error, AuditUnavailable) as trouble:
             raise AppError(
                 "unavailable",
                 "The token could not be issued right now. Send the same request again shortly.",
@@ -111,28 +95,27 @@ class TokenExchange:
             assertion = parse_assertion(request.assertion, request.client_id)
         except AssertionRefused as refused:
             return _Denial(refused, claimed_agent_id=read_claimed_id(request.assertion))
-        async with self._database.statement() as connection:
-            outcome = await self._try(unit, connection, assertion, request, hold=False)
+        outcome = await self._try(unit, assertion, request)
         if outcome is None:  # somebody is changing the agent: wait for that, then judge what it has become
-            outcome = await self._try(unit, await unit.begin(), assertion, request, hold=True)
+            await store.await_change(await unit.begin(), assertion.agent_id)
+            outcome = await self._try(unit, assertion, request)
         if outcome is None:
             raise psycopg.OperationalError("an agent was changed while it was held")
         return outcome
 
-    async def _try(
-        self, unit: Unit, connection: Connection, assertion: Assertion, request: TokenRequest, *, hold: bool
-    ) -> AccessToken | _Denial | None:
+    async def _try(self, unit: Unit, assertion: Assertion, request: TokenRequest) -> AccessToken | _Denial | None:
         """Judge and issue; None when the agent is being changed, or was, since it was judged."""
-        agent = await store.find_registered(connection, assertion.agent_id, hold=hold)
+        agent = await self._registered.ask(assertion.agent_id)
         verdict = self._judge(agent, assertion)
         if isinstance(verdict, _Denial):
             return verdict
         assert agent is not None
         token = AccessToken(new_token(AGENT_PREFIX), self._options.token_ttl_s, request.scopes)
-        answer = await self._issue(unit, connection, agent, verdict, token)
-        if answer == "replay":
-            return _Denial(_replayed(), agent)
-        return token if answer == "issued" else None
+        try:
+            await self._issue(unit, agent, verdict, token)
+        except TokenRefused as refused:
+            return _Denial(_replayed(), agent) if refused.reason == "replay" else None
+        return token
 
     def _judge(self, agent: Registered | None, assertion: Assertion) -> Claims | _Denial:
         """Rows 8 to 16, but for the replay."""
@@ -157,10 +140,8 @@ class TokenExchange:
             return _Denial(_replayed(), agent)
         return claims
 
-    async def _issue(
-        self, unit: Unit, connection: Connection, agent: Registered, claims: Claims, token: AccessToken
-    ) -> object:
-        """Spend the assertion and store the token: `issued`, `replay`, or None when the agent is not as judged."""
+    async def _issue(self, unit: Unit, agent: Registered, claims: Claims, token: AccessToken) -> None:
+        """Spend the assertion and store the token. Raises: TokenRefused, AuditUnavailable."""
         signature = unit.signature
         event = Event(
             audit_id=new_id(),
@@ -178,19 +159,21 @@ class TokenExchange:
             request_id=signature.request_id,
             **_identity(agent),
         )
-        row = _NewToken(
+        row = NewToken(
+            event.audit_id,
             new_id(),
             agent.agent_id,
             agent.workspace_id,
+            agent.key.thumbprint,
             sha256_hex(token.text),
             "opaque",
             token.scopes,
             token.ttl_s,
             claims.jti,
             claims.exp + REPLAY_RETENTION_S,
+            self._options.max_active_tokens,
         )
-        values = (agent.agent_id, agent.key.thumbprint, _encode(row).decode("utf-8"), self._options.max_active_tokens)
-        return await self._chain.call(connection, store.ISSUE_TOKEN, values, event)
+        await self._writer.append(self._writer.entry(Kind.REFUSAL, event, row))
 
     def _record(self, unit: Unit, denial: _Denial) -> str | None:
         """Note the row: in the workspace of a proven agent, else at the instance unless there were too many already."""

@@ -92,25 +92,6 @@ class AdminChain:
                 raise
             await self._confirm(connection, successor)
 
-    async def call(self, connection: Connection, statement: str, values: Sequence[object], event: Event) -> object:
-        """Run one statement that appends the event by itself (its last value is the batch), and commit.
-
-        Answers the first column of its row. The statement says by its answer `issued` that the rows were written;
-        any other answer leaves the chain where it was.
-        """
-        async with self._lock:
-            chain = await self._head(connection)
-            rows, successor = chain.link([event])
-            try:
-                cursor = await connection.execute(statement, [*values, rows.decode("utf-8")])
-                row = await cursor.fetchone()
-            except (psycopg.OperationalError, OSError, asyncio.CancelledError):
-                self._chain = None  # on an autocommit connection it may have been committed all the same
-                raise
-            answer = None if row is None else row[0]
-            await self._confirm(connection, successor if answer == "issued" else chain)
-            return answer
-
     async def _head(self, connection: Connection) -> Chain:
         """The chain to append to; after a doubtful commit a new one, begun in the caller's own transaction."""
         if self._chain is None:

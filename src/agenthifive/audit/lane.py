@@ -24,8 +24,10 @@ BATCH_MAX: Final = 256
 # what a unique violation means, by the name of its constraint
 _OUTCOME_EXISTS: Final = frozenset({"l_audit_events_intent", "l_audit_events_pkey"})
 _KEY_EXISTS: Final = "t_idempotency_keys_pkey"
+_JTI_EXISTS: Final = "l_jti_replay_cache_pkey"
 _APPEND: Final = b"SELECT audit_append($1::text::json)"
 _COMMIT: Final = b"SELECT broker_commit($1::text::json, $2::text::json, $3::text::json)"
+_ISSUE: Final = b"SELECT tokens_commit($1::text::json, $2::text::json)"
 _READ_BACK_S: Final = 2.0
 
 
@@ -57,6 +59,14 @@ class KeyTaken(Exception):
     """Another call holds this idempotency key; nothing was written for this call."""
 
 
+class TokenRefused(Exception):
+    """The token cannot be issued; nothing was written for it. `reason`: "replay", "changed" or "inactive"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class RateUnit(msgspec.Struct, frozen=True):
     """One call counted against a policy's hourly limit."""
 
@@ -76,6 +86,26 @@ class Claim:
     ttl_s: int
 
 
+class NewToken(msgspec.Struct, frozen=True, rename="camel"):
+    """An access token to be stored with its row, and the assertion it is paid with: the SQL type `new_token`.
+
+    Units: jti_expires_at: seconds since the epoch.
+    """
+
+    audit_id: str
+    id: str
+    agent_id: str
+    workspace_id: str
+    thumbprint: str
+    token_hash: str
+    form: str
+    scopes: tuple[str, ...]
+    ttl_seconds: int
+    jti: str
+    jti_expires_at: int
+    max_tokens: int
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """A row on its way into the log, and who waits for it."""
@@ -85,6 +115,7 @@ class Entry:
     future: asyncio.Future[bool]
     unit: RateUnit | None = None
     claim: Claim | None = None
+    token: NewToken | None = None
     entered_at: float = 0.0
     has_given_up: bool = False
     is_written: bool = False
@@ -139,7 +170,8 @@ class Lane:
             try:
                 answer, successor = await self._send(batch)
             except psycopg.errors.UniqueViolation as clash:
-                if clash.diag.constraint_name == _KEY_EXISTS and len(batch) > 1:
+                constraint = clash.diag.constraint_name
+                if constraint == _JTI_EXISTS or (constraint == _KEY_EXISTS and len(batch) > 1):
                     continue  # who holds the key has committed by now: the next answer names who came too late
                 await self._write_apart(batch, clash)
                 return
@@ -170,16 +202,20 @@ class Lane:
             self.chain = None  # rows we do not know of follow our head: it is not ours to extend
             raise clash
 
-    async def _send(self, batch: Sequence[Entry]) -> tuple[dict[str, Any] | None, Chain]:
+    async def _send(self, batch: Sequence[Entry]) -> tuple[Any, Chain]:
+        """What stood in the way, None when everything was written; and the chain as it is then."""
         assert self._connection is not None
         assert self.chain is not None
         rows, successor = self.chain.link([entry.event for entry in batch])
-        units, claims = _units(batch), _claims(batch)
+        units, claims, tokens = _units(batch), _claims(batch), _tokens(batch)
         try:
-            if units is None and claims is None:
+            if tokens is not None:
+                answer = await self._connection.call(b"issue", _ISSUE, [rows, tokens])
+            elif units is None and claims is None:
                 await self._connection.call(b"append", _APPEND, [rows])
                 return None, successor
-            answer = await self._connection.call(b"commit", _COMMIT, [rows, units, claims])
+            else:
+                answer = await self._connection.call(b"commit", _COMMIT, [rows, units, claims])
         except (psycopg.OperationalError, OSError, asyncio.CancelledError):
             await self._settle(batch, successor)
             raise
@@ -262,6 +298,12 @@ def _claims(batch: Sequence[Entry]) -> bytes | None:
     return msgspec.json.encode(rows) if rows else None
 
 
+def _tokens(batch: Sequence[Entry]) -> bytes | None:
+    """The tokens of the batch. Tokens have lanes of their own: no unit or claim is ever beside them."""
+    tokens = [entry.token for entry in batch if entry.token is not None]
+    return msgspec.json.encode(tokens) if tokens else None
+
+
 def _without_repeats(batch: Sequence[Entry]) -> list[Entry]:
     """Of the entries that claim one idempotency key, the first; the others have come too late."""
     keys: set[tuple[str, str]] = set()
@@ -277,8 +319,10 @@ def _without_repeats(batch: Sequence[Entry]) -> list[Entry]:
     return left
 
 
-def _without_refused(batch: Sequence[Entry], answer: dict[str, Any]) -> list[Entry]:
+def _without_refused(batch: Sequence[Entry], answer: Any) -> list[Entry]:
     """Answer those that may not go out; what is left is tried again."""
+    if isinstance(answer, list):
+        return _without_refused_tokens(batch, answer)
     taken = {claim["auditId"] for claim in answer["taken"]}
     budgets = {(pair["agent"], pair["connection"]): pair for pair in answer["refused"]}
     left: list[Entry] = []
@@ -293,6 +337,14 @@ def _without_refused(batch: Sequence[Entry], answer: dict[str, Any]) -> list[Ent
                 pair["used"] += 1
             left.append(entry)
     return left
+
+
+def _without_refused_tokens(batch: Sequence[Entry], answer: Sequence[dict[str, str]]) -> list[Entry]:
+    reasons = {refused["auditId"]: refused["reason"] for refused in answer}
+    for entry in batch:
+        if entry.event.audit_id in reasons:
+            _fail(entry, TokenRefused(reasons[entry.event.audit_id]))
+    return [entry for entry in batch if entry.event.audit_id not in reasons]
 
 
 def _fail(entry: Entry, error: Exception) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from agenthifive.audit.lane import BATCH_MAX, Entry, Kind, Lane, NotWritten
+from agenthifive.audit.lane import BATCH_MAX, Entry, Kind, Lane, NewToken, NotWritten
 from agenthifive.audit.model import Event
 
 OUTCOME_PATIENCE_S: Final = 1.0
@@ -24,7 +24,6 @@ SECOND_LANE_AT: Final = 24
 
 _TICK_S: Final = 0.05
 _RETRY_S: Final = 0.2
-_LANES: Final = 2
 
 
 class AuditUnavailable(Exception):
@@ -33,10 +32,12 @@ class AuditUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WriterOptions:
-    """Units: seconds, rows."""
+    """Units: seconds, rows. lanes: chains of this writer; their names are `{name}-1` and so on."""
 
     deadline_s: float = 2.0
     queue_max: int = 10_000
+    name: str = "broker"
+    lanes: int = 2
 
 
 class Writer:
@@ -46,7 +47,7 @@ class Writer:
         self, make_lane: Callable[[str], Lane], undo: Callable[[Event], Event], options: WriterOptions
     ) -> None:
         """`undo` makes the outcome row of an intent whose caller had given up before its commit was confirmed."""
-        self._lanes = [make_lane(f"broker-{number}") for number in range(1, _LANES + 1)]
+        self._lanes = [make_lane(f"{options.name}-{number}") for number in range(1, options.lanes + 1)]
         self._undo = undo
         self._options = options
         self._queue: deque[Entry] = deque()
@@ -72,10 +73,9 @@ class Writer:
         return any(lane.is_up for lane in self._lanes)
 
     async def start(self) -> None:
-        """Open both chains. Raises: psycopg.Error, OSError."""
+        """Open the chains before the first row wants them. Raises: psycopg.Error, OSError."""
         for lane in self._lanes:
             await lane.connect()
-        self._tasks = [asyncio.create_task(self._run(lane)) for lane in self._lanes]
 
     async def close(self, patience_s: float = 5.0) -> None:
         """Write what waits, then stop."""
@@ -94,8 +94,8 @@ class Writer:
     async def append(self, entry: Entry) -> None:
         """Make an intent or a refusal durable.
 
-        Raises: AuditUnavailable; lane.BudgetExceeded and lane.KeyTaken for an intent that must not go out (then
-            no row was written).
+        Raises: AuditUnavailable; lane.BudgetExceeded and lane.KeyTaken for an intent that must not go out,
+            lane.TokenRefused for a token that must not be issued (then no row was written).
         """
         self._put(entry)
         await entry.future
@@ -108,17 +108,19 @@ class Writer:
             return False
         return await entry.future
 
-    def entry(self, kind: Kind, event: Event) -> Entry:
+    def entry(self, kind: Kind, event: Event, token: NewToken | None = None) -> Entry:
         """A row on its way, bound to the running loop."""
-        return Entry(kind, event, asyncio.get_running_loop().create_future())
+        return Entry(kind, event, asyncio.get_running_loop().create_future(), token=token)
 
     def _put(self, entry: Entry) -> None:
         if self._closing or len(self._queue) >= self._options.queue_max:
             raise AuditUnavailable
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._run(lane)) for lane in self._lanes]
         entry.entered_at = asyncio.get_running_loop().time()
         self._queue.append(entry)
         self._waiting[entry.kind].append(entry)
-        if self._idle and (len(self._idle) == _LANES or len(self._queue) >= SECOND_LANE_AT):
+        if self._idle and (len(self._idle) == len(self._lanes) or len(self._queue) >= SECOND_LANE_AT):
             self._idle.popleft().set()
         if not self._ticking:
             self._ticking = True

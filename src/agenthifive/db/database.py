@@ -15,6 +15,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from agenthifive.db.batch import Answer, Batch, Question, Run
+from agenthifive.db.direct import Direct
 from agenthifive.errors import AppError
 
 Connection = AsyncConnection[TupleRow]
@@ -61,6 +63,7 @@ class Database:
             open=False,
         )
         self._check: asyncio.Task[None] | None = None
+        self._batches: dict[Any, Batch[Any, Any]] = {}
 
     async def open(self, timeout_s: float = 30.0) -> None:
         """Connect the pool's first connections. Raises: PoolTimeout."""
@@ -69,7 +72,9 @@ class Database:
         await self._statements.open()
 
     async def close(self) -> None:
-        """Close every pooled connection."""
+        """Close every connection but the dedicated ones."""
+        for batch in self._batches.values():
+            await batch.close()
         await self._statements.close()
         await self._pool.close()
 
@@ -102,6 +107,17 @@ class Database:
         connection = await AsyncConnection.connect(self._dsn, autocommit=True, **self._arguments())
         await self._configure(connection)
         return connection
+
+    def batch(self, run: Run[Question, Answer]) -> Batch[Question, Answer]:
+        """The way to ask this kind of question, many at once; one connection a kind, closed with the database."""
+        made = self._batches.get(run)
+        if made is None:
+            patience_ms = self._options.pool_timeout_ms + self._options.statement_timeout_ms
+            made = self._batches[run] = Batch(self._direct, run, patience_ms / 1000)
+        return made
+
+    async def _direct(self) -> Direct:
+        return Direct(await self.dedicated())
 
     def stats(self) -> dict[str, int]:
         """Figures of the pool, for metrics."""

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import psycopg
-from psycopg import pq
-
-from agenthifive.db.database import Connection
+from psycopg import AsyncConnection, pq
+from psycopg.rows import TupleRow
 
 _GOOD: Final = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK})
 
@@ -21,7 +20,7 @@ _GOOD: Final = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK})
 class Direct:
     """Owns an autocommit connection; one call at a time."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
         self._pg = connection.pgconn
         self._loop = asyncio.get_running_loop()

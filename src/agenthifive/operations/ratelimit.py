@@ -4,19 +4,26 @@ Source: contract/http.md section 16, operations.md section 7. No address and no 
 cannot count means 503, never a pass.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from agenthifive.db.database import Connection, Database
+from agenthifive.db.direct import Direct
 from agenthifive.edge.context import limit_key
 from agenthifive.errors import AppError
 from agenthifive.words import RateLimit
 
-TAKE: Final = "SELECT rate_take(%s, %s, %s, %s)"
+TAKE: Final = b"SELECT rate_take_all($1::text::json)"
 SWEEP: Final = """
     DELETE FROM t_rate_limits WHERE ctid IN (
         SELECT ctid FROM t_rate_limits WHERE slot < now() - interval '25 hours' LIMIT 5000)
 """
+
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +43,30 @@ class Standing:
     reset_s: int
 
 
+class _Question(msgspec.Struct, frozen=True):
+    """A hit to be counted, or only a look at where the key stands."""
+
+    key: str
+    window: Window
+    is_hit: bool
+
+
+class _Taken(msgspec.Struct, rename="camel"):
+    """What `rate_take` answers for all questions of a key."""
+
+    used: int
+    granted: int
+    reset_seconds: int
+
+
+_decode: Final = msgspec.json.Decoder(list[_Taken]).decode
+
+
 class RateLimiter:
     """Counts hits by name and key."""
 
     def __init__(self, database: Database, windows: dict[RateLimit, Window]) -> None:
-        self._database = database
+        self._batch = database.batch(_take)
         self._windows = windows
 
     async def take(self, limit: RateLimit, key: str) -> dict[str, str]:
@@ -57,12 +83,32 @@ class RateLimiter:
 
     async def count(self, limit: RateLimit, key: str, *, take: bool = True) -> Standing:
         """Where the key stands; with `take` the hit is counted."""
-        window = self._windows[limit]
-        async with self._database.statement() as connection:
-            cursor = await connection.execute(TAKE, [f"{limit}|{key}", window.hits, window.seconds, take])
-            row = await cursor.fetchone()
-        answer: dict[str, Any] = row[0] if row else {}
-        return Standing(answer["allowed"], answer["remaining"], answer["resetSeconds"])
+        return await self._batch.ask(_Question(f"{limit}|{key}", self._windows[limit], take))
+
+
+async def _take(wire: Direct, questions: Sequence[_Question]) -> Sequence[Standing]:
+    """Count what waits, one row a key; the hits of a key are granted in the order they came in."""
+    wanted: dict[str, int] = {}
+    for question in questions:
+        wanted[question.key] = wanted.get(question.key, 0) + question.is_hit
+    windows = {question.key: question.window for question in questions}
+    keys = sorted(wanted)
+    takes = [
+        {"key": key, "hits": windows[key].hits, "seconds": windows[key].seconds, "wanted": wanted[key]} for key in keys
+    ]
+    answer = await wire.call(b"take", TAKE, [_encode(takes)])
+    taken = dict(zip(keys, _decode(answer or b"[]"), strict=True))
+    served: dict[str, int] = {}
+    return [_standing(question, taken[question.key], served) for question in questions]
+
+
+def _standing(question: _Question, taken: _Taken, served: dict[str, int]) -> Standing:
+    before = served.get(question.key, 0)
+    allowed = before < taken.granted if question.is_hit else taken.used < question.window.hits
+    if question.is_hit and allowed:
+        served[question.key] = before + 1
+    left = question.window.hits - taken.used - served.get(question.key, 0)
+    return Standing(allowed, max(0, left), taken.reset_seconds)
 
 
 async def sweep_limits(connection: Connection) -> int:

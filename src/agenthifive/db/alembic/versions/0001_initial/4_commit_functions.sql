@@ -73,19 +73,19 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Take one hit of an HTTP rate limit: at most `limit_hits` within any span of the window, database time.
--- Answers {allowed, remaining, resetSeconds}. Limits over 120 are counted in slots of a sixtieth of the window.
-CREATE FUNCTION rate_take(limit_key text, limit_hits int, window_seconds int, take boolean DEFAULT true)
+-- Take hits of an HTTP rate limit, as many of `wanted` as fit: at most `limit_hits` within any span of the window,
+-- database time. Answers {used, granted, resetSeconds}; used: before these. Limits over 120 are counted in slots of a
+-- sixtieth of the window.
+CREATE FUNCTION rate_take(limit_key text, limit_hits int, window_seconds int, wanted int)
     RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     at      timestamptz;
     edge    timestamptz;
     slot_at timestamptz;
     used    bigint;
+    granted bigint;
     oldest  timestamptz;
 BEGIN
-    -- A crash of PostgreSQL may forget the last half second of hits; waiting for the disk would not be worth it.
-    PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM pg_advisory_xact_lock(hashtextextended(limit_key, 6));
     at := clock_timestamp();
     slot_at := at;
@@ -96,49 +96,77 @@ BEGIN
     END IF;
     SELECT coalesce(sum(hits), 0), min(slot) INTO used, oldest FROM t_rate_limits
      WHERE key = limit_key AND slot > edge;
-    IF used >= limit_hits THEN
-        RETURN json_build_object('allowed', false, 'remaining', 0, 'resetSeconds',
-            greatest(1, ceil(extract(epoch FROM oldest - edge)))::int);
+    granted := greatest(0, least(wanted, limit_hits - used));
+    IF granted > 0 THEN
+        INSERT INTO t_rate_limits AS r (key, slot, hits) VALUES (limit_key, slot_at, granted)
+            ON CONFLICT (key, slot) DO UPDATE SET hits = r.hits + excluded.hits;
     END IF;
-    IF take THEN
-        INSERT INTO t_rate_limits AS r (key, slot, hits) VALUES (limit_key, slot_at, 1)
-            ON CONFLICT (key, slot) DO UPDATE SET hits = r.hits + 1;
-        used := used + 1;
-    END IF;
-    RETURN json_build_object('allowed', true, 'remaining', limit_hits - used, 'resetSeconds',
+    RETURN json_build_object('used', used, 'granted', granted, 'resetSeconds',
         greatest(1, ceil(extract(epoch FROM coalesce(oldest, at) - edge)))::int);
 END $$;
 
--- Store an access token, its assertion's jti and the audit row together; answers 'replay' when the jti was used.
-CREATE FUNCTION token_issue(token json, batch json, max_tokens int) RETURNS text LANGUAGE plpgsql AS $$
+-- The same for several keys, sorted so that two callers cannot deadlock. takes: [{key, hits, seconds, wanted}].
+CREATE FUNCTION rate_take_all(takes json) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
-    t record;
+    t       record;
+    answers json[] := '{}';
 BEGIN
-    SELECT * INTO t FROM json_to_record(token) AS x(id uuid, "agentId" uuid, "workspaceId" uuid, "tokenHash" text,
-        form text, scopes text[], "ttlSeconds" int, jti text, "jtiExpiresAt" bigint);
-    DELETE FROM l_jti_replay_cache WHERE agent_id = t."agentId" AND jti = t.jti AND expires_at < now();
-    BEGIN
-        INSERT INTO l_jti_replay_cache (agent_id, jti, expires_at)
-        VALUES (t."agentId", t.jti, to_timestamp(t."jtiExpiresAt"));
-    EXCEPTION WHEN unique_violation THEN
-        RETURN 'replay';
-    END;
-    PERFORM FROM t_agents WHERE id = t."agentId" AND status = 'active' FOR SHARE;
-    IF NOT FOUND THEN
-        DELETE FROM l_jti_replay_cache WHERE agent_id = t."agentId" AND jti = t.jti;
-        RETURN 'inactive';
+    -- A crash of PostgreSQL may forget the last half second of hits; waiting for the disk would not be worth it.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    FOR t IN SELECT * FROM json_to_recordset(takes) AS x(key text, hits int, seconds int, wanted int) LOOP
+        answers := answers || rate_take(t.key, t.hits, t.seconds, t.wanted);
+    END LOOP;
+    RETURN array_to_json(answers);
+END $$;
+
+-- What an agent's assertion buys. "jtiExpiresAt": seconds since 1970.
+CREATE TYPE new_token AS ("auditId" uuid, id uuid, "agentId" uuid, "workspaceId" uuid, thumbprint text,
+    "tokenHash" text, form text, scopes text[], "ttlSeconds" int, jti text, "jtiExpiresAt" bigint, "maxTokens" int);
+
+-- Store access tokens, the jti of their assertions and the audit rows together; all or nothing. tokens: a JSON array of
+-- new_token. Answers null when everything was written, else [{auditId, reason}] of what stood in the way: `changed` (the
+-- agent has another key, or somebody is changing it: such a row is not waited for), `inactive`, `replay`. An assertion
+-- that somebody else spends at this moment is a unique_violation; asked again it is a replay.
+CREATE FUNCTION tokens_commit(batch json, tokens json) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    wanted  new_token[] := ARRAY(SELECT t FROM json_populate_recordset(NULL::new_token, tokens) t);
+    refused json;
+    t       record;
+BEGIN
+    WITH held AS MATERIALIZED (
+        SELECT a.id, a.status, a.public_key_thumbprint AS thumbprint FROM t_agents a
+         WHERE a.id IN (SELECT w."agentId" FROM unnest(wanted) w) ORDER BY a.id FOR SHARE SKIP LOCKED)
+    SELECT json_agg(json_build_object('auditId', judged."auditId", 'reason', judged.reason)) INTO refused
+      FROM (SELECT w."auditId", CASE
+                WHEN h.id IS NULL OR h.thumbprint IS DISTINCT FROM w.thumbprint THEN 'changed'
+                WHEN h.status <> 'active' THEN 'inactive'
+                WHEN row_number() OVER (PARTITION BY w."agentId", w.jti) > 1 THEN 'replay'
+                WHEN EXISTS (SELECT FROM l_jti_replay_cache j
+                              WHERE j.agent_id = w."agentId" AND j.jti = w.jti AND j.expires_at >= now()) THEN 'replay'
+                END AS reason
+              FROM unnest(wanted) w LEFT JOIN held h ON h.id = w."agentId") judged
+     WHERE judged.reason IS NOT NULL;
+    IF refused IS NOT NULL THEN
+        RETURN refused;
     END IF;
+    DELETE FROM l_jti_replay_cache j USING unnest(wanted) w
+     WHERE j.agent_id = w."agentId" AND j.jti = w.jti AND j.expires_at < now();
+    INSERT INTO l_jti_replay_cache (agent_id, jti, expires_at)
+    SELECT w."agentId", w.jti, to_timestamp(w."jtiExpiresAt") FROM unnest(wanted) w
+     ORDER BY w."agentId", w.jti;  -- two lanes with the same assertions must not deadlock
     INSERT INTO t_agent_access_tokens (id, agent_id, workspace_id, token_hash, form, scopes, expires_at)
-    VALUES (t.id, t."agentId", t."workspaceId", t."tokenHash", t.form, t.scopes,
-            now() + make_interval(secs => t."ttlSeconds"));
-    -- Ending the oldest tokens is announced on the workspace's change row; whoever holds that row may be waiting for
-    -- the chain this statement is part of, so trimming waits for the next exchange instead.
-    PERFORM FROM t_changes WHERE workspace_id = t."workspaceId" FOR UPDATE SKIP LOCKED;
-    IF FOUND OR NOT EXISTS (SELECT FROM t_changes WHERE workspace_id = t."workspaceId") THEN
-        DELETE FROM t_agent_access_tokens WHERE id IN (
-            SELECT id FROM t_agent_access_tokens WHERE agent_id = t."agentId"
-             ORDER BY created_at DESC, id DESC OFFSET max_tokens);
-    END IF;
+    SELECT w.id, w."agentId", w."workspaceId", w."tokenHash", w.form, w.scopes,
+           now() + make_interval(secs => w."ttlSeconds") FROM unnest(wanted) w;
+    -- Ending the oldest tokens is announced on the workspace's change row. Who holds that row is not waited for:
+    -- trimming waits for the next exchange instead.
+    FOR t IN SELECT DISTINCT w."agentId", w."workspaceId", w."maxTokens" FROM unnest(wanted) w LOOP
+        PERFORM FROM t_changes WHERE workspace_id = t."workspaceId" FOR UPDATE SKIP LOCKED;
+        IF FOUND OR NOT EXISTS (SELECT FROM t_changes WHERE workspace_id = t."workspaceId") THEN
+            DELETE FROM t_agent_access_tokens WHERE id IN (
+                SELECT id FROM t_agent_access_tokens WHERE agent_id = t."agentId"
+                 ORDER BY created_at DESC, id DESC OFFSET t."maxTokens");
+        END IF;
+    END LOOP;
     PERFORM audit_append(batch);
-    RETURN 'issued';
+    RETURN NULL;
 END $$;
