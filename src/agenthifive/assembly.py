@@ -214,11 +214,11 @@ def make_rooms(app: "Application") -> FastAPI:
     """The management routes, each with its room behind it."""
     management = make_management(
         [
+            agents_api.routes.router,  # first, because routes are tried in order and agents ask for tokens all day
             operations_api.routes.router,
             operations_pages.routes.router,
             people_api.routes.router,
             people_pages.routes.router,
-            agents_api.routes.router,
             connections_api.routes.router,
             policies_api.routes.router,
             audit_api.routes.router,

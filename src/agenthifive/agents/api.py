@@ -1,4 +1,4 @@
-"""The JSON routes of agents: management, enrolment, token exchange, capabilities, discovery.
+"""The JSON routes of agents: token exchange (tried first), management, enrolment, capabilities, discovery.
 
 Source: contract/agents.md sections 3, 4, 6 and 11; http.md sections 13, 15.4 and 15.5.
 """
@@ -85,6 +85,28 @@ def _agents_of(request: Request) -> Agents:
 
 RoomOf = Annotated[AgentsRoom, Depends(_room_of)]
 AgentsOf = Annotated[Agents, Depends(_agents_of)]
+
+
+@routes.post(
+    "/v1/agents/token",
+    access=PUBLIC,
+    limit=RateLimit.TOKEN,
+    accepts_form=True,
+    audit=[AuditAction.AGENT_TOKEN_ISSUED, AuditAction.AGENT_TOKEN_DENIED],
+    errors=[*_REQUEST_CODES, *_ASSERTION_CODES, "rate_limited", "unavailable"],
+)
+async def exchange_token(request: Request) -> JsonAnswer:
+    """Trade a signed assertion for an access token."""
+    wanted = read_token_request(await read_parameters(request))
+    token = await _room_of(request).tokens.exchange(request.state.unit, wanted)
+    answer = {
+        "access_token": token.text,
+        "token_type": "Bearer",
+        "expires_in": token.ttl_s,
+        "scope": " ".join(token.scopes),
+        "issued_token_type": OPAQUE_TOKEN_TYPE,
+    }
+    return JsonAnswer(answer, headers={"pragma": "no-cache"})
 
 
 @routes.post(
@@ -240,28 +262,6 @@ async def bootstrap_agent(body: Bootstrap, unit: UnitOfRequest, room: RoomOf) ->
             "publicKeyThumbprint": enrolled.thumbprint,
         }
     )
-
-
-@routes.post(
-    "/v1/agents/token",
-    access=PUBLIC,
-    limit=RateLimit.TOKEN,
-    accepts_form=True,
-    audit=[AuditAction.AGENT_TOKEN_ISSUED, AuditAction.AGENT_TOKEN_DENIED],
-    errors=[*_REQUEST_CODES, *_ASSERTION_CODES, "rate_limited", "unavailable"],
-)
-async def exchange_token(request: Request) -> JsonAnswer:
-    """Trade a signed assertion for an access token."""
-    wanted = read_token_request(await read_parameters(request))
-    token = await _room_of(request).tokens.exchange(request.state.unit, wanted)
-    answer = {
-        "access_token": token.text,
-        "token_type": "Bearer",
-        "expires_in": token.ttl_s,
-        "scope": " ".join(token.scopes),
-        "issued_token_type": OPAQUE_TOKEN_TYPE,
-    }
-    return JsonAnswer(answer, headers={"pragma": "no-cache"})
 
 
 @routes.get("/v1/capabilities/services")
