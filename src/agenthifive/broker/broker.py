@@ -75,6 +75,11 @@ class Broker:
         self._options = options
         self._in_flight: dict[str, int] = {}
 
+    @property
+    def agent_max_in_flight(self) -> int:
+        """How many calls of one agent may run at a time."""
+        return self._options.agent_max_in_flight
+
     async def handle(self, call: Call) -> Reply:
         """Carry out a call of model B, or vend a token for model A.
 

@@ -40,6 +40,7 @@ _CLIENT_STALL_S: Final = 60.0
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _READ_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"idempotency-key", b"x-ah5-session-key"})
 _KEY_MAX: Final = 128
+_READ_IN_PLACE_BYTES: Final = 64 * 1024
 
 AsgiScope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -101,6 +102,7 @@ class BrokerHttp:
         self._max_body_bytes = max_body_bytes
         self._process_max = process_max_in_flight
         self._departures = Departures()
+        self._arriving: dict[str, int] = {}
         self.in_flight = 0
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -134,8 +136,10 @@ class BrokerHttp:
             raise AppError("method_not_allowed", f"Use {allow} here.", headers={"allow": allow})
         context: Context = scope[CONTEXT_KEY]
         principal = await self._authenticate(scope, context, EXECUTE_ACCESS if route is None else LLM_ACCESS)
-        body = await read_body(scope, receive, self._max_body_bytes, BODY_TOTAL_S)
-        if route is None:
+        body = await self._receive(scope, receive, principal.id)
+        if route is None and len(body) > _READ_IN_PLACE_BYTES:  # reading it must not hold up everybody's calls
+            call = await asyncio.to_thread(read_execute_call, scope, body, principal, context)
+        elif route is None:
             call = read_execute_call(scope, body, principal, context)
         else:
             call = await read_llm_call(scope, body, principal, context, route, self._broker.grants)
@@ -151,6 +155,20 @@ class BrokerHttp:
             raise
         finally:
             self._departures.remove(watched)
+
+    async def _receive(self, scope: AsgiScope, receive: Receive, principal_id: str) -> bytes:
+        """The body. Slow senders hold places of the process, so nobody has more of them than calls may run."""
+        arriving = self._arriving.get(principal_id, 0)
+        if arriving >= self._broker.agent_max_in_flight:
+            raise AppError("rate_limited", f"{arriving} calls of yours are still being received. Wait for one to end.",
+                           detail="in_flight", retry_after_s=1)  # fmt: skip
+        self._arriving[principal_id] = arriving + 1
+        try:
+            return await read_body(scope, receive, self._max_body_bytes, BODY_TOTAL_S)
+        finally:
+            left = self._arriving.pop(principal_id) - 1
+            if left:
+                self._arriving[principal_id] = left
 
     async def _authenticate(self, scope: AsgiScope, context: Context, access: Access) -> Principal:
         """Agents by the grants in memory; persons and PATs by the gatekeeper. Raises: AppError."""
