@@ -17,6 +17,7 @@ from agenthifive.errors import AppError
 HEAD_TIMEOUT_S: Final = 10.0
 BODY_IDLE_S: Final = 30.0
 _HEAD_BYTES_MAX: Final = HEADERS_MAX + TARGET_MAX + 64 * 1024  # one read may bring the body along
+_VERSIONS: Final = frozenset({"1.1", "1.0"})
 _MALFORMED: Final = AppError("malformed_request", "The request is not well-formed HTTP/1.1 and was not read further.")
 
 
@@ -64,6 +65,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
+        if self.parser.get_http_version() not in _VERSIONS:
+            raise _Refused(_MALFORMED)
         self._phase = _Phase.BODY
         super().on_headers_complete()
 
