@@ -8,8 +8,8 @@ import pytest_asyncio
 
 from agenthifive.audit.chains import Instance
 from agenthifive.broker import idempotency
-from fakes import Received, raw, respond
 from databases import fresh_database, open_pool
+from fakes import Received, raw, respond
 from world import Bot, World, make_world
 
 KEY = {"idempotency-key": "order-9"}

@@ -65,8 +65,15 @@ async def test_the_old_llm_path_moves_as_it_was_written(port: int) -> None:
 
 
 async def test_every_answer_carries_the_standard_headers_and_a_request_id(place: Place) -> None:
-    for method, path in (("GET", "/health"), ("GET", "/v1/nope"), ("GET", "/v1/agents"), ("POST", "/v1/agents/token"),
-                         ("OPTIONS", "/v1/agents"), ("PATCH", "/v1/agents"), ("POST", "/v1/vault/execute")):  # fmt: skip
+    for method, path in (
+        ("GET", "/health"),
+        ("GET", "/v1/nope"),
+        ("GET", "/v1/agents"),
+        ("POST", "/v1/agents/token"),
+        ("OPTIONS", "/v1/agents"),
+        ("PATCH", "/v1/agents"),
+        ("POST", "/v1/vault/execute"),
+    ):
         answer = await place.ask(method, path)
         assert STANDARD.items() <= dict(answer.headers).items(), (method, path)
         assert answer.headers["x-request-id"]
@@ -78,8 +85,13 @@ async def test_every_answer_carries_the_standard_headers_and_a_request_id(place:
 
 async def test_bodies_are_compact(place: Place) -> None:
     token = await place.add_pat(place.owner_id)
-    for method, path, body in (("GET", "/v1/agents", None), ("POST", "/v1/agents", {"name": ""}), ("GET", "/v1/me", None),
-                               ("POST", "/v1/agents/token", {}), ("GET", "/openapi.json", None)):  # fmt: skip
+    for method, path, body in (
+        ("GET", "/v1/agents", None),
+        ("POST", "/v1/agents", {"name": ""}),
+        ("GET", "/v1/me", None),
+        ("POST", "/v1/agents/token", {}),
+        ("GET", "/openapi.json", None),
+    ):
         text = (await place.ask(method, path, token, body)).text
         outside_strings = "".join(text.replace('\\"', "").split('"')[::2])
         assert not set(outside_strings) & set(" \n\t"), (path, text[:200])
@@ -186,5 +198,3 @@ async def test_after_the_limit_failed_credentials_wait_and_good_ones_do_not(plac
     finally:
         window.update(limits)
         await place.execute("DELETE FROM t_rate_limits", [])
-
-
