@@ -108,6 +108,13 @@ class Grants:
         self.used_tokens[digest.hexdigest()] = principal.id
         return principal
 
+    async def is_revoked(self, principal: Principal, now_s: float) -> bool:
+        """Whether an agent's token ended before its time: revoked, or its agent or their creator stopped."""
+        if principal.token_hash is None or principal.expires_at_s is None or principal.expires_at_s <= now_s:
+            return False  # what began before the end of a token may finish after it
+        digest = bytes.fromhex(principal.token_hash)
+        return digest not in self._tokens and await self._load_principal(principal.token_hash, digest) is None
+
     async def resolve(
         self, workspace_id: str, agent_id: str, connection_id: str | None, service: str | None
     ) -> Grant | None:
@@ -187,6 +194,7 @@ class Grants:
             agent_name=name,
             org_domains=tuple(org_domains),
             expires_at_s=expires_at_s,
+            token_hash=token_hash,
         )
         if drops == self._drops:
             self._tokens[digest] = principal
