@@ -7,9 +7,10 @@ began before a change was announced is used once and not kept. Source: contract/
 "Memory and truth".
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -67,6 +68,7 @@ NOTE_CONNECTIONS: Final = """
      WHERE id = ANY(%s::uuid[]) AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 """
 _ENTRIES_MAX: Final = 50_000
+Loaded = TypeVar("Loaded")
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +93,7 @@ class Grants:
         self._tokens: dict[bytes, Principal] = {}
         self._workspaces: dict[str, _Workspace] = {}
         self._drops = 0
+        self._loading: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
         self.used_tokens: dict[str, str] = {}
         self.used_connections: set[str] = set()
 
@@ -102,7 +105,8 @@ class Grants:
         digest = sha256(token.encode("latin-1", "replace"))
         principal = self._tokens.get(digest.digest())
         if principal is None:
-            principal = await self._load_principal(digest.hexdigest(), digest.digest())
+            hexdigest = digest.hexdigest()
+            principal = await self._shared(hexdigest, lambda: self._load_principal(hexdigest, digest.digest()))
         if principal is None or principal.expires_at_s is None or principal.expires_at_s <= now_s:
             return None
         self.used_tokens[digest.hexdigest()] = principal.id
@@ -127,7 +131,8 @@ class Grants:
             grant = known.grants.get((agent_id, connection_id or str(service)))
             if grant is not None:
                 return grant
-        return await self._load_grant(workspace_id, agent_id, connection_id, service)
+        key = (workspace_id, agent_id, connection_id, service)
+        return await self._shared(key, lambda: self._load_grant(*key))
 
     async def newest_agent(
         self, workspace_id: str, connection_id: str | None, service: str | None, model: str
@@ -171,6 +176,21 @@ class Grants:
         if known is not None:
             for digest in known.tokens:
                 self._tokens.pop(digest, None)
+
+    async def _shared(self, key: object, load: Callable[[], Coroutine[Any, Any, Loaded]]) -> Loaded:
+        """A look-up that everybody waits for who asks the same before it ends and before anything changes."""
+        place = (self._drops, key)
+        task = self._loading.get(place)
+        if task is None:
+            task = self._loading[place] = asyncio.get_running_loop().create_task(load())
+            task.add_done_callback(lambda done: self._loaded(place, done))
+        loaded: Loaded = await asyncio.shield(task)
+        return loaded
+
+    def _loaded(self, place: tuple[Any, ...], task: "asyncio.Task[Any]") -> None:
+        del self._loading[place]
+        if not task.cancelled():
+            task.exception()  # whoever still waits raises it
 
     async def _load_principal(self, token_hash: str, digest: bytes) -> Principal | None:
         drops = self._drops
