@@ -184,8 +184,15 @@ async def test_when_the_client_leaves_a_get_it_is_cancelled_and_a_post_runs_to_i
             "policy_id",
         ),
     ],
-    ids=["agent disabled", "tokens revoked", "creator disabled", "connection revoked", "policy revoked", "policy edited to deny"],
-)  # fmt: skip
+    ids=[
+        "agent disabled",
+        "tokens revoked",
+        "creator disabled",
+        "connection revoked",
+        "policy revoked",
+        "policy edited to deny",
+    ],
+)
 async def test_a_running_stream_ends_within_two_seconds_of_losing_its_ground(
     world: World, statement: str, column: str
 ) -> None:
