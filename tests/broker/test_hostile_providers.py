@@ -1,4 +1,4 @@
-"""Providers and clients that break the rules of HTTP, over real sockets: refused by name, recorded, in bounded memory."""
+"""Providers and clients that break the rules of HTTP: refused by name, recorded, in bounded memory."""
 
 import asyncio
 import json
