@@ -10,7 +10,6 @@ import sys
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-
 BEGINNINGS = ("", "https://", "https://api.example.com", "https://api.example.com/v1/", "http://git.corp:8080/",
               "https://api.example.com/v1?", "https://[", "https://1")  # fmt: skip
 
@@ -37,7 +36,6 @@ def main() -> None:
     """Fuzz until something breaks."""
     import atheris
 
-    atheris.enabled_hooks.add("RegEx")
     atheris.enabled_hooks.add("str")
     with atheris.instrument_imports(include=["agenthifive", "urllib.parse"]):
         import agenthifive.broker.redirect
