@@ -87,3 +87,16 @@ async def test_a_reply_that_is_no_http_stays_what_it_is_when_the_key_cannot_be_s
     answer = await unsettled(world, bot)
     world.provider.script = respond()
     assert (answer["http"], answer["code"], answer["outcome"]) == (502, "upstream_invalid", "unknown")
+
+
+async def test_a_key_of_one_connection_is_no_key_of_another(world: World) -> None:
+    bot = await world.ready()
+    world.provider.script = respond()
+    world.provider.received.clear()
+    other = await world.add_connection()
+    await world.add_policy(bot.agent_id, other)
+    await world.settle()
+    assert (await bot.execute(method="POST", body={}, http_headers=KEY)).status_code == 200
+    answer = await bot.execute(method="POST", body={}, http_headers=KEY, connectionId=other)
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert len(world.provider.received) == 1

@@ -50,6 +50,11 @@ class Stored:
     reply: Reply
 
 
+def request_of(grant: Grant, fingerprint: str) -> str:
+    """What a key is bound to: the act, and whose credential carries it out under whose policy."""
+    return f"{fingerprint} {grant.agent_id} {grant.connection_id}"
+
+
 class Idempotency:
     """Looks keys up and settles them."""
 
@@ -57,7 +62,7 @@ class Idempotency:
         self._database = database
         self._keyring = keyring
 
-    async def find(self, call: Call, fingerprint: str) -> Stored | None:
+    async def find(self, call: Call, request: str) -> Stored | None:
         """The stored reply of the same call, None when the key is free.
 
         Raises: AppError (idempotency_*), psycopg.Error.
@@ -74,7 +79,7 @@ class Idempotency:
             async with self._database.transaction() as connection:
                 await connection.execute(FREE, {"audit_id": audit_id})
             return None
-        if known != fingerprint:
+        if known != request:
             raise AppError(
                 "idempotency_key_reused", "This Idempotency-Key was used for another request. Use a new key."
             )
