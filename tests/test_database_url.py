@@ -2,7 +2,7 @@
 
 import pytest
 
-from agenthifive.database_url import read_database_url
+from agenthifive.database_url import database_endpoints, read_database_url
 
 LONG = "wB7q-Xn2Lr8_vT5kZs0m"
 
@@ -79,3 +79,22 @@ def test_how_it_is_guarded(text: str, known: bool, short: bool) -> None:
 @pytest.mark.parametrize("text", ["postgresql://u:p%zz@h/db", "foo", "postgresql://u@h/db?nonsense=1", "host='x"])
 def test_what_libpq_cannot_read_is_nothing(text: str) -> None:
     assert read_database_url(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoints"),
+    [
+        ("postgresql://u@db1/db", [("db1", 5432)]),
+        ("postgresql://u@localhost:6432/db", [("localhost", 6432)]),
+        ("postgresql://u@[fd00::7]:6432/db", [("fd00::7", 6432)]),
+        ("postgresql://u@db1:1,db2:2/db?target_session_attrs=read-write", [("db1", 1), ("db2", 2)]),
+        ("host=db1,db2 port=7", [("db1", 7), ("db2", 7)]),
+        ("host=db1 hostaddr=10.0.0.5 port=7", [("10.0.0.5", 7)]),
+        ("host=/run/pg,db2", [("db2", 5432)]),
+        ("host=db1,db2 port=7,", [("db1", 7), ("db2", 5432)]),
+        ("service=main", []),
+        ("dbname=db", []),
+    ],
+)
+def test_every_database_on_a_network_is_known_by_host_and_port(text: str, endpoints: list[tuple[str, int]]) -> None:
+    assert list(database_endpoints(text)) == endpoints

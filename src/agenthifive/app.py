@@ -13,7 +13,6 @@ from typing import Any, Final
 import psycopg
 import structlog
 from fastapi import FastAPI
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import PoolTimeout
 
 from agenthifive import __version__
@@ -21,6 +20,7 @@ from agenthifive.assembly import BrokerRoom, Keeper, make_broker, make_gate, mak
 from agenthifive.audit.chains import CLOSE, AdminChain, Instance
 from agenthifive.audit.jobs import beat, close_orphans
 from agenthifive.catalog.catalog import Catalog, load_catalog
+from agenthifive.database_url import database_endpoints
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import SYSTEM, Unit
 from agenthifive.operations.health import CLOCK_MAX_S, Health
@@ -180,9 +180,9 @@ def _database_options(settings: Settings, dsn: str) -> DatabaseOptions:
 
 
 def _own_endpoints(app: Application) -> Sequence[tuple[str, int]]:
-    """Addresses that no call may reach: our own listener and the database."""
-    endpoints = [(app.settings.api_bind_host, app.settings.api_port)]
-    parameters = conninfo_to_dict(app._dsn)  # noqa: SLF001 - same module
-    port = int(str(parameters.get("port") or 5432).split(",", maxsplit=1)[0])
-    hosts = str(parameters.get("host") or "").split(",")
-    return [*endpoints, *((host, port) for host in hosts if host and not host.startswith("/"))]
+    """What no call may reach: our own listener and the databases."""
+    own = [(app.settings.api_bind_host, app.settings.api_port), *database_endpoints(app._dsn)]  # noqa: SLF001 - same module
+    for setting in (app.settings.database_listen_url, app.settings.database_migration_url):
+        if setting is not None:
+            own += database_endpoints(setting.get_secret_value())
+    return own

@@ -1,9 +1,11 @@
 """How the rooms are put together; `app.py` decides when. One function a group of rooms, nothing is decided here."""
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -22,7 +24,7 @@ from agenthifive.broker.address import Guard, parse_allowlist, parse_nat64_prefi
 from agenthifive.broker.broker import Broker, BrokerOptions
 from agenthifive.broker.changes import Changes
 from agenthifive.broker.delivery import Delivery
-from agenthifive.broker.egress import Egress, tls_context
+from agenthifive.broker.egress import Egress, ask_system, tls_context
 from agenthifive.broker.grants import Grants
 from agenthifive.broker.http import BrokerHttp
 from agenthifive.broker.idempotency import Idempotency
@@ -134,7 +136,7 @@ async def make_broker(
     live = LiveStreams(grants)
     changes = Changes(connect_listener, partial(_on_change, grants, live))
     writer = _make_writer(app, "broker", lanes=2)
-    guard = read_guard(settings, own_endpoints)
+    guard = read_guard(settings, await asyncio.to_thread(own_addresses, own_endpoints))
     egress = Egress(guard, tls_context(settings.egress_ca_bundle), doubles.get("resolve"))
     connections = ConnectionService(
         app.catalog,
@@ -249,19 +251,24 @@ def make_gate(app: "Application", management: FastAPI) -> Gate:
     )
 
 
-def read_guard(settings: Settings, own_endpoints: Sequence[tuple[str, int]]) -> Guard:
-    """The egress settings. Raises: ValueError naming the variable and the entry."""
+def own_addresses(
+    endpoints: Sequence[tuple[str, int]], ask: Callable[[str, int], Sequence[str]] = ask_system
+) -> frozenset[tuple[IPv4Address | IPv6Address, int]]:
+    """The addresses behind our own endpoints: a name stands for everything it leads to. Blocks."""
     own = set()
-    for host, port in own_endpoints:
-        try:
-            own.add((ip_address(host), port))
-        except ValueError:
-            continue  # a name: its addresses are judged by their class like any other
+    for host, port in endpoints:
+        with contextlib.suppress(OSError):  # a database that has no address now is not reached by a call either
+            own |= {(ip_address(address.partition("%")[0]), port) for address in ask(host, port)}
+    return frozenset(own)
+
+
+def read_guard(settings: Settings, own: frozenset[tuple[IPv4Address | IPv6Address, int]]) -> Guard:
+    """The egress settings. Raises: ValueError naming the variable and the entry."""
     return Guard(
         allow_private=settings.ssrf_allow_private,
         allowlist=parse_allowlist(settings.ssrf_allowlist_hosts),
         nat64_prefixes=parse_nat64_prefixes(settings.egress_nat64_prefixes),
-        own_endpoints=frozenset(own),
+        own_endpoints=own,
     )
 
 

@@ -16,6 +16,7 @@ from agenthifive.settings_values import is_loopback_host
 
 STRONG_PASSWORD_CHARACTERS: Final = 16
 
+_DEFAULT_PORT: Final = 5432
 _UNKNOWN_HOST: Final = "service file"
 _KNOWN_PASSWORDS: Final = frozenset({"dev-password", "postgres", "password", "agenthifive", ""})
 _EMPTY_URI_PASSWORD: Final = re.compile(r"postgres(?:ql)?://[^/?#@]*:@")
@@ -74,6 +75,19 @@ def read_database_url(text: str) -> DatabaseUrl | None:
             else password.lower() in _KNOWN_PASSWORDS or password == parts.get("user")
         ),
         password_characters=len(password or ""),
+    )
+
+
+def database_endpoints(text: str) -> tuple[tuple[str, int], ...]:
+    """Host and port of every database that libpq may connect to over a network, this machine included."""
+    parts = {key: str(value) for key, value in conninfo_to_dict(text).items()}
+    hosts = _dialled_hosts(parts)
+    ports = parts.get("port", "").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    return tuple(
+        (host, int(port) if port.strip().isdigit() else _DEFAULT_PORT)
+        for host, port in zip(hosts, ports, strict=False)
+        if host not in ("", _UNKNOWN_HOST) and host[0] not in "/@"
     )
 
 

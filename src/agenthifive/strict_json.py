@@ -8,11 +8,16 @@ than 64 levels, trailing data. Source: contract/http.md section 1 (RFC 8259, RFC
 """
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
 
 MAX_DEPTH: Final = 64
+
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -93,24 +98,17 @@ def _blank_end(text: str, start: int) -> int:
 
 
 def _check_depth(data: bytes, max_depth: int) -> None:
-    """Count brackets outside strings; only reached when there are more than max_depth of them."""
-    depth, in_string, escaped = 0, False, False
-    for byte in data:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in (0x5B, 0x7B):
-            depth += 1
-            if depth > max_depth:
-                raise InvalidJson(f"nested deeper than {max_depth} levels")
-        elif byte in (0x5D, 0x7D):
-            depth -= 1
+    """Refuse deep nesting in time proportional to the text: strings out, then innermost pairs out, level by level.
+
+    Only reached when there are more than max_depth brackets; a bracket without its partner is no JSON either.
+    """
+    brackets = _STRING.sub(b"", data).translate(_AS_SQUARE, _NO_BRACKETS)
+    for _ in range(max_depth):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        raise InvalidJson(f"nested deeper than {max_depth} levels, or a bracket stands alone")
 
 
 def _check_surrogates(value: Any) -> None:

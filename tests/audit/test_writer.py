@@ -236,6 +236,17 @@ async def test_a_caller_that_left_before_its_row_was_written_leaves_no_row(pen: 
     assert log.ask(ROW, left.event.audit_id) == []
 
 
+async def test_an_outcome_is_written_although_the_call_it_ends_was_left(pen: Pen, log: Log) -> None:
+    intent = pen.intent()
+    await pen.writer.append(intent)
+    outcome = pen.outcome(intent.event.audit_id)
+    task = asyncio.create_task(pen.writer.conclude(outcome))
+    await asyncio.sleep(0)
+    task.cancel()
+    await pen.call()
+    assert [row[0] for row in log.ask(ROW, outcome.event.audit_id)] == [intent.event.audit_id]
+
+
 async def test_closing_writes_what_waits_and_takes_no_more(
     make_writer: MakeWriter, make_event: MakeEvent, log: Log
 ) -> None:

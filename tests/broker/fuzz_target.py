@@ -1,6 +1,7 @@
 """Endless fuzzing of the URL parser with coverage feedback; not part of the test run.
 
-    pip install atheris && python tests/broker/fuzz_target.py -max_len=512
+    python3 -m venv /tmp/fuzz && /tmp/fuzz/bin/pip install atheris .
+    /tmp/fuzz/bin/python tests/broker/fuzz_target.py -max_len=512 -max_total_time=60
 
 Any input must be refused with InvalidUrl or have one canonical form that two parsers agree on.
 """
@@ -9,14 +10,19 @@ import sys
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+BEGINNINGS = ("", "https://", "https://api.example.com", "https://api.example.com/v1/", "http://git.corp:8080/",
+              "https://api.example.com/v1?", "https://[", "https://1")  # fmt: skip
+
 
 def try_one(data: bytes) -> None:
-    """One input: the first byte chooses options, the rest is the URL."""
+    """One input: the first byte chooses options and how the URL begins, the rest follows."""
     from agenthifive.broker.redirect import resolve_redirect
     from agenthifive.broker.target import InvalidUrl, parse_target
 
-    options, text = data[:1], data[1:].decode("utf-8", "surrogateescape")
-    query = {"a": text[:8]} if options > b"\x80" else None
+    options = data[0] if data else 0
+    rest = data[1:].decode("utf-8", "surrogateescape")
+    text = BEGINNINGS[options & 7] + rest
+    query = {"a": rest[:8], "key": [rest[8:12], 7]} if options & 8 else None
     with suppress(InvalidUrl):
         target = parse_target(text, query, http_hosts={"git.corp"}, strip_params=("key",)).target
         assert parse_target(target.url, http_hosts={"git.corp"}).target == target
@@ -30,7 +36,8 @@ def main() -> None:
     """Fuzz until something breaks."""
     import atheris
 
-    with atheris.instrument_imports(include=["agenthifive"]):
+    atheris.enabled_hooks.add("str")
+    with atheris.instrument_imports(include=["agenthifive", "urllib.parse"]):
         import agenthifive.broker.redirect
         import agenthifive.broker.target  # noqa: F401
     atheris.Setup(sys.argv, try_one)

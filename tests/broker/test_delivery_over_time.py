@@ -172,6 +172,11 @@ async def test_when_the_client_leaves_a_get_it_is_cancelled_and_a_post_runs_to_i
     ("statement", "column"),
     [
         ("UPDATE t_agents SET status = 'disabled' WHERE id = %s", "agent_id"),
+        ("DELETE FROM t_agent_access_tokens WHERE agent_id = %s", "agent_id"),
+        (
+            "UPDATE t_users SET disabled_at = now() WHERE id = (SELECT created_by FROM t_agents WHERE id = %s)",
+            "agent_id",
+        ),
         ("UPDATE t_connections SET status = 'revoked' WHERE id = %s", "connection_id"),
         ("UPDATE t_policies SET status = 'revoked' WHERE id = %s", "policy_id"),
         (
@@ -179,8 +184,15 @@ async def test_when_the_client_leaves_a_get_it_is_cancelled_and_a_post_runs_to_i
             "policy_id",
         ),
     ],
-    ids=["agent disabled", "connection revoked", "policy revoked", "policy edited to deny"],
-)  # fmt: skip
+    ids=[
+        "agent disabled",
+        "tokens revoked",
+        "creator disabled",
+        "connection revoked",
+        "policy revoked",
+        "policy edited to deny",
+    ],
+)
 async def test_a_running_stream_ends_within_two_seconds_of_losing_its_ground(
     world: World, statement: str, column: str
 ) -> None:
@@ -202,6 +214,8 @@ async def test_a_running_stream_ends_within_two_seconds_of_losing_its_ground(
             async with asyncio.timeout(2):
                 async for _ in pieces:
                     pass
+    await world.execute("UPDATE t_users SET disabled_at = NULL", [])
+    await world.settle()
 
 
 async def test_a_download_is_passed_on_in_bounded_memory(world: World) -> None:

@@ -125,6 +125,49 @@ async def test_a_name_that_turns_to_loopback_after_its_first_answer_is_never_dia
         assert upstream.connections == 0
 
 
+async def test_of_a_thousand_calls_to_a_name_that_alternates_none_reaches_the_address_that_is_refused() -> None:
+    answers = ["127.0.0.2", "127.0.0.1"]  # the first is allowed here, as a public address would be
+    touched: list[str] = []
+    async with provider() as upstream:
+        questions = 0
+
+        async def rebinding(host: str, port: int) -> Sequence[str]:
+            nonlocal questions
+            questions += 1
+            return [answers[questions % 2]]
+
+        door = Egress(Guard(allowlist=parse_allowlist("api.example.com=127.0.0.2/32")), tls_context(None), rebinding)
+        connect = door._connect
+
+        async def watched(addresses: Sequence[str], port: int) -> object:
+            touched.extend(addresses)
+            return await connect(["127.0.0.1"], port)  # where the provider of this test listens
+
+        door._connect = watched  # type: ignore[method-assign, assignment]
+        for number in range(1000):
+            if number % 2:
+                assert (await fetch(door, outbound(upstream.port)))[0] == 200
+                door.forget("connection-1")  # the next call asks again
+            else:
+                with pytest.raises(EgressError) as refused:
+                    await door.send(outbound(upstream.port), 1.0)
+                assert (refused.value.code, refused.value.was_sent) == ("egress_blocked", False)
+        await door.close()
+    assert touched == ["127.0.0.2"] * 500
+    assert len(upstream.received) == 500
+
+
+async def test_proxies_of_the_environment_receive_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with provider() as upstream, provider() as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            for spelled in (name, name.lower()):
+                monkeypatch.setenv(spelled, f"http://127.0.0.1:{proxy.port}")
+        door = Egress(LOCAL, tls_context(None), to_loopback)
+        assert (await fetch(door, outbound(upstream.port)))[0] == 200
+        await door.close()
+    assert (len(upstream.received), proxy.connections) == (1, 0)
+
+
 async def test_an_allowlisted_name_is_lifted_on_its_port_and_network_only() -> None:
     async with provider() as upstream, provider() as other:
         guard = Guard(allowlist=parse_allowlist(f"git.corp:{upstream.port}=127.0.0.0/8"))

@@ -1,165 +1,101 @@
-"""The listener over a raw socket: whole answers, bounded heads, framing that could be read in two ways."""
+"""What is no HTTP/1.1 that everybody reads alike is answered once, closed, and never handed to a route."""
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
 
 import pytest
-import pytest_asyncio
-import uvicorn
 
-from agenthifive.edge.answers import StandardHeaders
-from agenthifive.edge.context import TrustedProxies
-from agenthifive.edge.gate import HEADER_FIELDS_MAX, HEADERS_MAX, TARGET_MAX, Gate
-from agenthifive.edge.listener import BoundedProtocol
-from agenthifive.operations.journal import Journal
-from agenthifive.operations.metrics import Metrics
+from agenthifive.edge import listener
+from edge.conftest import converse
 
-Pairs = list[tuple[bytes, bytes]]
+GET = b"GET /health HTTP/1.1\r\nhost: x\r\n"
+POST = b"POST /v1/agents/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+SECOND = b"GET /v1/version HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
-
-class Room:
-    """What stands behind the gate: answers as it is told, and counts who came through."""
-
-    def __init__(self) -> None:
-        self.headers: Pairs = [(b"content-type", b"text/plain")]
-        self.pieces: Sequence[bytes] = (b"hello",)
-        self.has_length = True
-        self.status = 200
-        self.served = 0
-        self.port = 0
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.served += 1
-        headers = list(self.headers)
-        if self.has_length:
-            headers.append((b"content-length", b"%d" % sum(map(len, self.pieces))))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        for piece in self.pieces[:-1]:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": self.pieces[-1]})
-
-    async def ask(self, request: bytes, answers: int = 1) -> bytes:
-        """What comes back on one connection, until it closes or the answers are complete."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(request)
-        said = b""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5):
-                while said.count(b"HTTP/1.1 ") < answers or not _is_whole(said.rsplit(b"HTTP/1.1 ", 1)[1]):
-                    piece = await reader.read(65536)
-                    if not piece:
-                        break
-                    said += piece
-        writer.close()
-        return said
+MALFORMED = {
+    "length and coding": POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "coding and length": POST + b"transfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "two lengths": POST + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+    "one length twice": POST + b"content-length: 2\r\ncontent-length: 2\r\n\r\n{}",
+    "length with a sign": POST + b"content-length: +2\r\n\r\n{}",
+    "length of letters": POST + b"content-length: 0x2\r\n\r\n{}",
+    "list of lengths": POST + b"content-length: 2, 2\r\n\r\n{}",
+    "unknown coding": POST + b"transfer-encoding: xchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "bad chunk size": POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    "chunk size that overflows": POST + b"transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+    "blank before colon": GET + b"x-a : b\r\n\r\n",
+    "folded line": GET + b"x-a: b\r\n c\r\n\r\n",
+    "bare line feed": b"GET /health HTTP/1.1\nhost: x\n\n",
+    "NUL in a header": GET + b"x-a: b\x00c\r\n\r\n",
+    "no version": b"GET /health\r\n\r\n",
+    "another protocol": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "blank in the target": b"GET /hea lth HTTP/1.1\r\nhost: x\r\n\r\n",
+}
 
 
-def _is_whole(answer: bytes) -> bool:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if b"transfer-encoding: chunked" in head:
-        return body.endswith(b"0\r\n\r\n")
-    for line in head.split(b"\r\n"):
-        if line.startswith(b"content-length: "):
-            return len(body) >= int(line[16:])
-    return bool(head)
-
-
-def fields(answer: bytes) -> Mapping[str, str]:
-    lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
-    return dict(line.split(": ", 1) for line in lines)
-
-
-@pytest_asyncio.fixture
-async def room() -> AsyncIterator[Room]:
-    made = Room()
-    gate = Gate(
-        broker=made, management=made, lifespan=made, proxies=TrustedProxies([]),
-        headers=StandardHeaders("http://localhost:4000"), web_origin="http://localhost:4000",
-        cors_origins=frozenset(), meter=Metrics("test", "test"), journal=Journal(is_on=False, is_readable=False),
-    )  # fmt: skip
-    listener = socket.create_server(("127.0.0.1", 0))
-    made.port = listener.getsockname()[1]
-    config = uvicorn.Config(gate, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    task = asyncio.create_task(server.serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-    yield made
-    server.should_exit = server.force_exit = True
-    await task
-
-
-GET = b"GET /x HTTP/1.1\r\nhost: localhost\r\n\r\n"
-
-
-async def test_an_answer_of_known_length_carries_the_standard_headers_once(room: Room) -> None:
-    answer = await room.ask(GET)
-    seen = fields(answer)
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert answer.endswith(b"\r\n\r\nhello")
-    assert (seen["content-length"], seen["x-content-type-options"]) == ("5", "nosniff")
-    assert {"date", "x-request-id"} <= seen.keys()
-    assert answer.count(b"content-length") == 1
-
-
-async def test_a_connection_carries_one_request_after_the_other(room: Room) -> None:
-    answer = await room.ask(GET * 3, answers=3)
-    assert answer.count(b"HTTP/1.1 200 OK") == room.served == 3
-    assert len({line for line in answer.split(b"\r\n") if line.startswith(b"x-request-id")}) == 3
-
-
-async def test_a_client_that_asks_for_it_gets_its_connection_closed(room: Room) -> None:
-    answer = await room.ask(b"GET /x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n" + GET)
-    assert fields(answer)["connection"] == "close"
-    assert room.served == 1
-
-
-async def test_head_answers_have_no_body(room: Room) -> None:
-    answer = await room.ask(b"HEAD /x HTTP/1.1\r\nhost: localhost\r\n\r\n" + GET, answers=2)
-    first, _, second = answer.partition(b"\r\n\r\n")
-    assert fields(first)["content-length"] == "5"
-    assert second.startswith(b"HTTP/1.1 200 OK")
-
-
-@pytest.mark.parametrize("has_length", [True, False])
-async def test_pieces_arrive_in_order(room: Room, has_length: bool) -> None:
-    room.pieces, room.has_length = (b"a", b"bc", b"def"), has_length
-    answer = await room.ask(GET)
-    body = answer.partition(b"\r\n\r\n")[2]
-    assert body == (b"abcdef" if has_length else b"1\r\na\r\n2\r\nbc\r\n3\r\ndef\r\n0\r\n\r\n")
-
-
-@pytest.mark.parametrize("value", [b"a\r\nset-cookie: x=1", b"a\nb", b"a\rb", b"a\0b"])
-async def test_a_header_with_a_line_break_never_reaches_the_wire(room: Room, value: bytes) -> None:
-    room.headers = [(b"x-text", value)]
-    answer = await room.ask(GET)
-    assert answer.startswith(b"HTTP/1.1 500 ")
-    assert b"set-cookie" not in answer
-    assert b"hello" not in answer
+@pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED.keys())
+async def test_ambiguous_framing_is_refused_and_closed_and_nothing_behind_it_is_read(port: int, sent: bytes) -> None:
+    said = await converse(port, sent + SECOND)
+    assert said.startswith(b"HTTP/1.1 400 "), said
+    assert b'"code":"malformed_request"' in said
+    assert b"x-agenthifive-error: malformed_request" in said
+    assert said.count(b"\r\n\r\n") == 1
+    assert b"buildNumber" not in said
 
 
 @pytest.mark.parametrize(
-    ("request_bytes", "status", "code"),
+    ("sent", "status", "code"),
     [
-        (b"GET /" + b"a" * (TARGET_MAX + 1) + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414, b"uri_too_long"),
-        (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * (HEADER_FIELDS_MAX + 1) + b"\r\n", 431, b"headers_too_large"),
-        (b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"b" * HEADERS_MAX + b"\r\n\r\n", 431, b"headers_too_large"),
-        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400,
-         b"malformed_request"),
-        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", 400, b"malformed_request"),
-        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nz\r\n", 400, b"malformed_request"),
-        (b"GET / HTTP/1.1\r\nhost : x\r\n\r\n", 400, b"malformed_request"),
-        (b"\x16\x03\x01\x02\x00", 400, b"malformed_request"),
+        (b"GET /" + b"a" * 17_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414, "uri_too_long"),
+        (b"GET /health?" + b"a" * 17_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414, "uri_too_long"),
+        (GET + b"".join(b"x-%d: 1\r\n" % n for n in range(101)) + b"\r\n", 431, "headers_too_large"),
+        (GET + b"x-a: " + b"b" * 33_000 + b"\r\n\r\n", 431, "headers_too_large"),
+        (GET + b"x-a: " + b"b" * 120_000, 431, "headers_too_large"),
+        (b"TRACE /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", 405, "method_not_allowed"),
     ],
-)  # fmt: skip
-async def test_what_is_too_large_or_ambiguous_is_refused_in_our_words(
-    room: Room, request_bytes: bytes, status: int, code: bytes
+    ids=["path", "query", "fields", "one field", "a head without end", "TRACE"],
+)
+async def test_what_is_too_large_or_never_served_has_its_status(port: int, sent: bytes, status: int, code: str) -> None:
+    said = await converse(port, sent.replace(b"host: x\r\n", b"host: x\r\nconnection: close\r\n", 1))
+    assert said.startswith(b"HTTP/1.1 %d " % status), said[:200]
+    assert b'"code":"%b"' % code.encode() in said
+
+
+async def test_bodies_are_counted_while_they_stream_in(port: int) -> None:
+    head = b"POST /v1/agents/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    declared = await converse(port, head + b"content-length: 70000\r\n\r\n")
+    assert declared.startswith(b"HTTP/1.1 413 "), "the declared length is enough to refuse"
+    chunk = b"%x\r\n%b\r\n" % (35_000, b"x" * 35_000)
+    streamed = await converse(port, head + b"transfer-encoding: chunked\r\n\r\n" + chunk * 2)
+    assert streamed.startswith(b"HTTP/1.1 413 "), "it is refused before its end"
+    assert b'"code":"payload_too_large"' in streamed
+
+
+@pytest.mark.parametrize(
+    ("constant", "sent"),
+    [("HEAD_TIMEOUT_S", b"GET /health HT"), ("BODY_IDLE_S", POST + b"content-length: 5\r\n\r\n{")],
+    ids=["head", "body"],
+)
+async def test_a_client_that_stops_sending_is_told_and_closed(
+    port: int, monkeypatch: pytest.MonkeyPatch, constant: str, sent: bytes
 ) -> None:
-    answer = await room.ask(request_bytes)
-    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
-    assert b"x-agenthifive-error: %b\r\n" % code in answer
-    assert b"hello" not in answer
+    monkeypatch.setattr(listener, constant, 0.05)
+    said = await converse(port, sent)
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in said
+    assert b'"retryAfter":1' in said
+
+
+async def test_requests_follow_each_other_on_one_connection(port: int) -> None:
+    said = await converse(port, GET + b"\r\n", SECOND)
+    assert said.count(b"HTTP/1.1 200 OK") == 2
+    assert b'{"status":"ok"}' in said
+
+
+async def test_silent_connections_leave_room_for_others(port: int) -> None:
+    silent = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(200)))
+    for _, writer in silent:
+        writer.write(b"GET /health HTTP/1.1\r\nx-")
+    said = await converse(port, SECOND)
+    assert said.startswith(b"HTTP/1.1 200 ")
+    for _, writer in silent:
+        writer.close()

@@ -45,7 +45,7 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "connections": GROUND | BASE | {"policy", "catalog", "operations"},
     "assembly": GROUND | BASE | {"settings", "catalog", "broker", "agents", "people", "policies", "connections",
                                  "operations"},
-    "app": GROUND | BASE | {"settings", "catalog", "operations", "assembly"},
+    "app": GROUND | BASE | {"settings", "database_url", "catalog", "operations", "assembly"},
     "cli": GROUND | BASE | SETTINGS | {"catalog", "broker", "agents", "people", "policies", "connections",
                                        "operations", "app"},
     "__main__": frozenset({"cli"}),

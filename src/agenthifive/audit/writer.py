@@ -163,7 +163,7 @@ class Writer:
         batch: list[Entry] = []
         while self._queue and len(batch) < BATCH_MAX:
             entry = self._queue.popleft()
-            if not entry.has_given_up and not entry.future.cancelled():
+            if entry.kind is Kind.OUTCOME or not (entry.has_given_up or entry.future.cancelled()):
                 batch.append(entry)
         return batch
 

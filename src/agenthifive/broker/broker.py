@@ -22,7 +22,7 @@ from agenthifive.broker.changes import Changes
 from agenthifive.broker.delivery import Delivery, Sent
 from agenthifive.broker.egress import Egress, EgressError
 from agenthifive.broker.grants import Grants, missing
-from agenthifive.broker.idempotency import Idempotency
+from agenthifive.broker.idempotency import Idempotency, request_of
 from agenthifive.broker.judge import Judged, as_error, check_grant, judge, read_target
 from agenthifive.broker.model import Call, Grant, Reply
 from agenthifive.broker.outbound import prepare
@@ -75,6 +75,11 @@ class Broker:
         self._options = options
         self._in_flight: dict[str, int] = {}
 
+    @property
+    def agent_max_in_flight(self) -> int:
+        """How many calls of one agent may run at a time."""
+        return self._options.agent_max_in_flight
+
     async def handle(self, call: Call) -> Reply:
         """Carry out a call of model B, or vend a token for model A.
 
@@ -96,7 +101,7 @@ class Broker:
             if isinstance(judged.decision, Deny):
                 raise as_error(judged.decision)
             if call.idempotency_key is not None:
-                stored = await self._idempotency.find(call, judged.fingerprint)
+                stored = await self._idempotency.find(call, request_of(grant, judged.fingerprint))
                 if stored is not None:
                     await self._append(Kind.REFUSAL, records.idempotent_replay(call, grant, stored.audit_id, _now()))
                     return stored.reply
@@ -184,7 +189,7 @@ class Broker:
             entry.claim = Claim(
                 call.principal.id,
                 call.idempotency_key,
-                judged.fingerprint,
+                request_of(grant, judged.fingerprint),
                 grant.workspace_id,
                 self._options.idempotency_ttl_s,
             )

@@ -228,7 +228,7 @@ class Egress:
 
     async def _ask_system(self, host: str, port: int) -> Sequence[str]:
         loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(self._threads, _getaddrinfo, host, port)
+        answers = await loop.run_in_executor(self._threads, ask_system, host, port)
         return list(dict.fromkeys(answers))
 
     async def _connect(self, addresses: Sequence[str], port: int) -> socket.socket:
@@ -264,7 +264,8 @@ async def _connect_one(address: str, port: int) -> socket.socket:
     return sock
 
 
-def _getaddrinfo(host: str, port: int) -> list[str]:
+def ask_system(host: str, port: int) -> list[str]:
+    """Every address the system's resolver knows for a name. Blocks. Raises: OSError."""
     return [str(answer[4][0]) for answer in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 

@@ -7,9 +7,10 @@ began before a change was announced is used once and not kept. Source: contract/
 "Memory and truth".
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -69,6 +70,7 @@ NOTE_CONNECTIONS: Final = """
 """
 _ENTRIES_MAX: Final = 50_000
 _SEALED_IN: Final = ("t_connections", "encrypted_tokens")
+Loaded = TypeVar("Loaded")
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +95,7 @@ class Grants:
         self._tokens: dict[bytes, Principal] = {}
         self._workspaces: dict[str, _Workspace] = {}
         self._drops = 0
+        self._loading: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
         self.used_tokens: dict[str, str] = {}
         self.used_connections: set[str] = set()
 
@@ -104,11 +107,19 @@ class Grants:
         digest = sha256(token.encode("latin-1", "replace"))
         principal = self._tokens.get(digest.digest())
         if principal is None:
-            principal = await self._load_principal(digest.hexdigest(), digest.digest())
+            hexdigest = digest.hexdigest()
+            principal = await self._shared(hexdigest, lambda: self._load_principal(hexdigest, digest.digest()))
         if principal is None or principal.expires_at_s is None or principal.expires_at_s <= now_s:
             return None
         self.used_tokens[digest.hexdigest()] = principal.id
         return principal
+
+    async def is_revoked(self, principal: Principal, now_s: float) -> bool:
+        """Whether an agent's token ended before its time: revoked, or its agent or their creator stopped."""
+        if principal.token_hash is None or principal.expires_at_s is None or principal.expires_at_s <= now_s:
+            return False  # what began before the end of a token may finish after it
+        digest = bytes.fromhex(principal.token_hash)
+        return digest not in self._tokens and await self._load_principal(principal.token_hash, digest) is None
 
     async def resolve(
         self, workspace_id: str, agent_id: str, connection_id: str | None, service: str | None
@@ -122,7 +133,8 @@ class Grants:
             grant = known.grants.get((agent_id, connection_id or str(service)))
             if grant is not None:
                 return grant
-        return await self._load_grant(workspace_id, agent_id, connection_id, service)
+        key = (workspace_id, agent_id, connection_id, service)
+        return await self._shared(key, lambda: self._load_grant(*key))
 
     async def newest_agent(
         self, workspace_id: str, connection_id: str | None, service: str | None, model: str
@@ -167,6 +179,21 @@ class Grants:
             for digest in known.tokens:
                 self._tokens.pop(digest, None)
 
+    async def _shared(self, key: object, load: Callable[[], Coroutine[Any, Any, Loaded]]) -> Loaded:
+        """A look-up that everybody waits for who asks the same before it ends and before anything changes."""
+        place = (self._drops, key)
+        task = self._loading.get(place)
+        if task is None:
+            task = self._loading[place] = asyncio.get_running_loop().create_task(load())
+            task.add_done_callback(lambda done: self._loaded(place, done))
+        loaded: Loaded = await asyncio.shield(task)
+        return loaded
+
+    def _loaded(self, place: tuple[Any, ...], task: "asyncio.Task[Any]") -> None:
+        del self._loading[place]
+        if not task.cancelled():
+            task.exception()  # whoever still waits raises it
+
     async def _load_principal(self, token_hash: str, digest: bytes) -> Principal | None:
         drops = self._drops
         async with self._database.transaction() as connection:
@@ -189,6 +216,7 @@ class Grants:
             agent_name=name,
             org_domains=tuple(org_domains),
             expires_at_s=expires_at_s,
+            token_hash=token_hash,
         )
         if drops == self._drops:
             self._tokens[digest] = principal

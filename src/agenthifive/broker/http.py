@@ -9,7 +9,7 @@ Source: contract/broker.md sections 1, 2 and 14, http.md section 5.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -40,6 +40,7 @@ _CLIENT_STALL_S: Final = 60.0
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _READ_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"idempotency-key", b"x-ah5-session-key"})
 _KEY_MAX: Final = 128
+_READ_IN_PLACE_BYTES: Final = 64 * 1024
 
 AsgiScope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -101,19 +102,17 @@ class BrokerHttp:
         self._max_body_bytes = max_body_bytes
         self._process_max = process_max_in_flight
         self._departures = Departures()
+        self._calls: dict[str, int] = {}
         self.in_flight = 0
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one call."""
         route = None if scope["path"] == EXECUTE_PATH else route_of(scope["path"])
         scope["route_name"] = EXECUTE_PATH if route is None else "/v1/vault/llm/{provider}/{path}"
-        self.in_flight += 1
         try:
             reply = await self._answer(scope, receive, route)
         except AppError as error:
             reply = refusal_for(route, error, self._broker.grants.catalog) if route is not None else _refusal(error)
-        finally:
-            self.in_flight -= 1
         await _send(reply, receive, send)
 
     async def _answer(self, scope: AsgiScope, receive: Receive, route: LlmRoute | None) -> Reply:
@@ -126,16 +125,22 @@ class BrokerHttp:
             raise unavailable from None
 
     async def _serve(self, scope: AsgiScope, receive: Receive, route: LlmRoute | None) -> Reply:
-        if self.in_flight > self._process_max:
-            raise AppError("unavailable", "This server is at its limit of running calls. Try again.", retry_after_s=1)
         allowed = frozenset({"POST"}) if route is None else _METHODS
         if scope["method"] not in allowed:
             allow = ", ".join(sorted(allowed))
             raise AppError("method_not_allowed", f"Use {allow} here.", headers={"allow": allow})
         context: Context = scope[CONTEXT_KEY]
         principal = await self._authenticate(scope, context, EXECUTE_ACCESS if route is None else LLM_ACCESS)
+        with self._present(principal.id):
+            return await self._carry_out(scope, receive, route, principal, context)
+
+    async def _carry_out(
+        self, scope: AsgiScope, receive: Receive, route: LlmRoute | None, principal: Principal, context: Context
+    ) -> Reply:
         body = await read_body(scope, receive, self._max_body_bytes, BODY_TOTAL_S)
-        if route is None:
+        if route is None and len(body) > _READ_IN_PLACE_BYTES:  # reading it must not hold up everybody's calls
+            call = await asyncio.to_thread(read_execute_call, scope, body, principal, context)
+        elif route is None:
             call = read_execute_call(scope, body, principal, context)
         else:
             call = await read_llm_call(scope, body, principal, context, route, self._broker.grants)
@@ -151,6 +156,26 @@ class BrokerHttp:
             raise
         finally:
             self._departures.remove(watched)
+
+    @contextlib.contextmanager
+    def _present(self, principal_id: str) -> Iterator[None]:
+        """A call under way. As many of one principal may come and go as may run; more are turned away unread,
+        so that nobody fills the places of the process. Raises: AppError (429, 503)."""
+        present = self._calls.get(principal_id, 0)
+        if present >= 2 * self._broker.agent_max_in_flight:
+            raise AppError("rate_limited", f"{present} calls of yours are under way. Wait for one to end.",
+                           detail="in_flight", retry_after_s=1)  # fmt: skip
+        if self.in_flight >= self._process_max:
+            raise AppError("unavailable", "This server is at its limit of running calls. Try again.", retry_after_s=1)
+        self._calls[principal_id] = present + 1
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            left = self._calls.pop(principal_id) - 1
+            if left:
+                self._calls[principal_id] = left
 
     async def _authenticate(self, scope: AsgiScope, context: Context, access: Access) -> Principal:
         """Agents by the grants in memory; persons and PATs by the gatekeeper. Raises: AppError."""

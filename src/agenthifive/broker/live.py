@@ -4,6 +4,7 @@ Source: contract/broker.md section 3 (live changes), policy.md section 15.5, age
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,6 +99,8 @@ class LiveStreams:
         """Why the stream must end, None when it may go on."""
         old = sent.grant
         if not await self._grants.has_agent(old.workspace_id, old.agent_id):
+            return "agent_disabled"
+        if await self._grants.is_revoked(sent.call.principal, time.time()):
             return "agent_disabled"
         grant = await self._grants.resolve(old.workspace_id, old.agent_id, old.connection_id, None)
         if grant is None or grant.status is not ConnectionStatus.HEALTHY:

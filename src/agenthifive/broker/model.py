@@ -21,7 +21,7 @@ class Principal:
 
     Shapes:
         agent_id: None for a person or PAT that named no agent yet.
-        key: what idempotency keys are bound to. expires_at_s: of an agent token, seconds since 1970.
+        token_hash, expires_at_s: of an agent's token; SHA-256 in hex, seconds since 1970.
     """
 
     kind: PrincipalType
@@ -33,6 +33,7 @@ class Principal:
     agent_name: str | None = None
     org_domains: tuple[str, ...] = ()
     expires_at_s: float | None = None
+    token_hash: str | None = None
 
 
 class Call(msgspec.Struct, frozen=True):

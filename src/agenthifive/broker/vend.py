@@ -5,11 +5,13 @@ never leaves. Source: contract/broker.md section 12, connections.md section 15.
 """
 
 import base64
+import time
 from datetime import datetime
 from typing import Any, Final
 
 from agenthifive import strict_json
 from agenthifive.audit.lane import BudgetExceeded, Kind, RateUnit
+from agenthifive.audit.model import Event
 from agenthifive.audit.writer import AuditUnavailable, Writer
 from agenthifive.broker import records
 from agenthifive.broker.model import Call, Grant, Reply
@@ -18,7 +20,7 @@ from agenthifive.errors import AppError
 from agenthifive.policy.compile import Policy
 from agenthifive.policy.windows import is_open, next_opening
 from agenthifive.vault.keyring import Keyring
-from agenthifive.words import AuditAction, AuditDecision
+from agenthifive.words import AuditAction, AuditDecision, Outcome
 
 NOMINAL_TTL_S: Final = 3600
 _NEVER: Final = frozenset(
@@ -45,7 +47,12 @@ async def vend(call: Call, grant: Grant, keyring: Keyring, writer: Writer, *, no
     except AuditUnavailable:
         raise AppError("audit_unavailable", "The call could not be recorded, so no token was handed out. Try again.",
                        retry_after_s=2) from None  # fmt: skip
-    body: dict[str, Any] = {"model": "A", **_token(unseal(grant, keyring)), "auditId": event.audit_id}
+    try:
+        token = _token(unseal(grant, keyring))
+    except AppError as error:
+        await _conclude_failed(writer, event, error)
+        raise
+    body: dict[str, Any] = {"model": "A", **token, "auditId": event.audit_id}
     metadata = {"model": "A", "provider": grant.service.provider, "ttl": NOMINAL_TTL_S, "refreshed": False}
     outcome = records.conclusion(
         event, AuditAction.TOKEN_VENDED, AuditDecision.ALLOWED, metadata, datetime.now(now.tzinfo).timestamp()
@@ -56,6 +63,14 @@ async def vend(call: Call, grant: Grant, keyring: Keyring, writer: Writer, *, no
     headers = [("content-type", "application/json"), ("cache-control", "no-store"),
                ("x-agenthifive-audit-id", event.audit_id)]  # fmt: skip
     return Reply(200, headers, strict_json.dumps(body))
+
+
+async def _conclude_failed(writer: Writer, event: Event, error: AppError) -> None:
+    """The outcome of a hand-out that did not happen."""
+    metadata = {"model": "A", "provider": event.metadata["provider"], "errorCode": error.code}
+    row = records.conclusion(event, AuditAction.TOKEN_VENDED, AuditDecision.ERROR, metadata, time.time())
+    await writer.conclude(writer.entry(Kind.OUTCOME, row))
+    error.extra = {"auditId": event.audit_id, "outcome": str(Outcome.NOT_SENT)}
 
 
 def _check(grant: Grant, policy: Policy, now: datetime) -> None:

@@ -37,16 +37,15 @@ def too_large(limit_bytes: int) -> AppError:
 async def _read_rest(receive: Receive, first: bytes, limit_bytes: int, total_s: float) -> bytes:
     pieces, size = [first], len(first)
     deadline = asyncio.get_running_loop().time() + total_s
-    while True:
+    while size <= limit_bytes:
         message = await _next(receive)
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
-        if size > limit_bytes:
-            raise too_large(limit_bytes)
         if not message.get("more_body"):
             return b"".join(pieces)
         if asyncio.get_running_loop().time() > deadline:
             raise AppError("request_timeout", "The request did not arrive in time. Send it again.", retry_after_s=1)
+    raise too_large(limit_bytes)
 
 
 async def _next(receive: Receive) -> Any:

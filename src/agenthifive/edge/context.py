@@ -31,7 +31,7 @@ class TrustedProxies:
 
     def read(self, scope: dict[str, Any]) -> Context:
         """The context of an ASGI request."""
-        peer = scope["client"][0] if scope.get("client") else "127.0.0.1"
+        peer = _plain(scope["client"][0]) if scope.get("client") else "127.0.0.1"
         user_agent = forwarded = request_id = proto = None
         for name, value in scope["headers"]:
             if name == b"user-agent":
@@ -57,7 +57,7 @@ class TrustedProxies:
         """The right-most address that no trusted proxy owns; text that is no address ends the search."""
         client = peer
         for text in reversed(forwarded.split(",") if forwarded else ()):
-            candidate = text.strip()
+            candidate = _plain(text.strip())
             try:
                 ip_address(candidate)
             except ValueError:
@@ -73,6 +73,11 @@ class TrustedProxies:
         except ValueError:
             return False
         return any(parsed in network for network in self._networks if network.version == parsed.version)
+
+
+def _plain(address: str) -> str:
+    """An IPv4 client of a listener that speaks both families is written as the IPv4 address it is."""
+    return address[7:] if address[:7].lower() == "::ffff:" and "." in address else address
 
 
 def limit_key(ip: str) -> str:

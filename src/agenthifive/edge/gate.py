@@ -131,9 +131,11 @@ class Gate:
             raise AppError("shutting_down", "This server is shutting down. Try again shortly.", retry_after_s=1)
         path = canonical_route(scope["path"], method)
         if path != scope["path"]:
-            scope["path"], scope["raw_path"] = path, path.encode("utf-8")
-        if path.startswith(_OLD_LLM_PREFIX):
-            await answer.redirect(LLM_PREFIX + path[len(_OLD_LLM_PREFIX) :], scope["query_string"])
+            written = canonical_route(scope["raw_path"].decode("latin-1"), method)
+            scope["path"], scope["raw_path"] = path, written.encode("latin-1")
+        if scope["raw_path"].startswith(_OLD_LLM_PREFIX.encode()):
+            rest = scope["raw_path"][len(_OLD_LLM_PREFIX) :]  # as it was written: a decoded line break stays encoded
+            await answer.redirect(LLM_PREFIX.encode() + rest, scope["query_string"])
             return True
         if method == "OPTIONS":
             await answer.preflight()
@@ -203,9 +205,9 @@ class _Answer:
         headers.extend((name.encode(), value.encode("latin-1")) for name, value in refusal_headers(error).items())
         await self._plain(error.status, headers, bytes(body.body))
 
-    async def redirect(self, path: str, query: bytes) -> None:
+    async def redirect(self, path: bytes, query: bytes) -> None:
         """308: the same request at another path."""
-        location = path.encode("utf-8") + (b"?" + query if query else b"")
+        location = path + (b"?" + query if query else b"")
         await self._plain(308, [(b"location", location)], b"")
 
     async def preflight(self) -> None:
@@ -228,12 +230,12 @@ class _Answer:
 
 def canonical_route(path: str, method: str) -> str:
     """The path as it is routed: one trailing slash ignored, old spellings rewritten. Source: http.md section 6."""
-    if path.startswith(LLM_PREFIX):
+    if path.startswith("/v1/v1/") and not path.startswith("/v1/v1/v1/"):
+        path = path[3:]
+    if path.startswith((LLM_PREFIX, _OLD_LLM_PREFIX)):
         return path
     if len(path) > 1 and path.endswith("/"):
         path = path[:-1]
-    if path.startswith("/v1/v1/") and not path.startswith("/v1/v1/v1/"):
-        return path[3:]
     if not path.startswith("/v1/"):
         for pattern, methods in _ALIASES:
             if method in methods and pattern.fullmatch(path):

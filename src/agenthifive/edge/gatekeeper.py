@@ -62,7 +62,10 @@ class Gatekeeper:
 
     async def authenticate(self, request: Request, context: Context) -> Caller:
         """The caller of a request. Raises: AppError (401, 403 origin_not_allowed, 429)."""
-        credential = read_credential(request.scope["headers"], request.scope["query_string"], self._cookie_name)
+        try:
+            credential = read_credential(request.scope["headers"], request.scope["query_string"], self._cookie_name)
+        except AppError as error:
+            raise await self._counted(error, context) from None
         if credential.kind is CredentialKind.SESSION and request.method in _UNSAFE:
             self.check_origin(request)
         caller = await self.find(credential)
@@ -89,8 +92,7 @@ class Gatekeeper:
 
     async def note_failure(self, kind: CredentialKind, context: Context) -> AppError:
         """Count and record a failed credential; the refusal to raise. Raises: AppError (429)."""
-        self.count_stranger(context)
-        standing = await self._limiter.count(RateLimit.AUTH_FAILURES, limit_key(context.ip))
+        refusal = await self._counted(invalid_token(kind), context)
         count = self._flood.admit(limit_key(context.ip), AuditAction.AUTHENTICATION_FAILED, time.time())
         if count:
             async with Unit(self._database, self._chain, _stranger(context)) as unit:
@@ -99,13 +101,19 @@ class Gatekeeper:
                     {"kind": str(kind), "reason": "invalid_token", "count": count},
                     decision=AuditDecision.DENIED,
                 )
-        if not standing.allowed:
-            return AppError(
-                "rate_limited",
-                f"Too many failed credentials from this address. Try again in {standing.reset_s} seconds.",
-                retry_after_s=standing.reset_s,
-            )
-        return invalid_token(kind)
+        return refusal
+
+    async def _counted(self, refusal: AppError, context: Context) -> AppError:
+        """A 401 is counted against its address; past the limit it becomes a 429. Raises: AppError (429)."""
+        self.count_stranger(context)
+        standing = await self._limiter.count(RateLimit.AUTH_FAILURES, limit_key(context.ip))
+        if standing.allowed:
+            return refusal
+        return AppError(
+            "rate_limited",
+            f"Too many failed credentials from this address. Try again in {standing.reset_s} seconds.",
+            retry_after_s=standing.reset_s,
+        )
 
     async def take(self, limit: RateLimit, context: Context) -> dict[str, str]:
         """Count a request of this address. Raises: AppError (429)."""

@@ -20,6 +20,7 @@ from agenthifive.errors import AppError
 HEAD_TIMEOUT_S: Final = 10.0
 BODY_IDLE_S: Final = 30.0
 _HEAD_BYTES_MAX: Final = HEADERS_MAX + TARGET_MAX + 64 * 1024  # one read may bring the body along
+_VERSIONS: Final = frozenset({"1.1", "1.0"})
 _STATUS_LINES: Final = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode("ascii")) for status in HTTPStatus
 }
@@ -64,6 +65,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
+        if self.parser.get_http_version() not in _VERSIONS:
+            raise _Refused(_MALFORMED)
         if len(self.headers) > HEADER_FIELDS_MAX + 1:
             raise _Refused(AppError("headers_too_large", f"Send at most {HEADER_FIELDS_MAX} header fields."))
         self._phase = _Phase.BODY

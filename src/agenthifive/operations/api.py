@@ -90,4 +90,5 @@ def refuse_hidden(app: Any) -> None:
 
 async def _report(health: Health, *, ready: bool) -> JsonAnswer:
     status, body = await health.report(ready=ready)
-    return JsonAnswer(body, status)
+    headers = {"x-agenthifive-error": body.get("code", "shutting_down")} if status != 200 else None
+    return JsonAnswer(body, status, headers)
