@@ -1,0 +1,209 @@
+"""Redaction of a text that comes in pieces: what may still belong to a finding waits for more text.
+
+    pieces -> HeldText.feed: [ context | held: the last 256 characters ]    all before the held part is decided
+           -> HeldText.finish: the text has ended, the rest is decided
+
+The joined output is the result on the whole text, however the text was cut, as long as no finding is longer than what
+is held. Text that is encoded as a whole is looked into only when all of it could be held.
+Source: contract/policy.md section 12 "Streams".
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace as changed
+from typing import Final
+
+from agenthifive.policy.pii import Finding, PiiTypes, find
+from agenthifive.policy.replies import PLACEHOLDER, NotFilterable, filter_text
+from agenthifive.policy.rules import ReplyRule
+from agenthifive.strict_json import dumps
+
+HELD_CHARS_MAX: Final = 256
+_CONTEXT_CHARS: Final = 256
+_CONTEXT_CHARS_MAX: Final = 1024  # when a finding reaches from the context into what is not decided
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_JSON_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|([^u]))", re.DOTALL)
+_JSON_STRING_PARTS: Final = re.compile(r'[^"\\]+')
+_SHORT_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def redacting(rules: Sequence[ReplyRule]) -> tuple[ReplyRule, ...]:
+    """The rules that redact, without what they say about members."""
+    return tuple(changed(rule, allow=None, deny=None) for rule in rules if rule.redact is not None)
+
+
+class HeldText:
+    """One text under all rules that redact, in their order; each rule holds text of its own.
+
+    Shapes:
+        rules: as `redacting` gives them. is_json: the text is JSON, as the arguments of a tool call are: escapes are
+        seen through, and what replaces a finding outside of a string is quoted.
+    Raises: NotFilterable, from both methods.
+    """
+
+    __slots__ = ("_stages",)
+
+    def __init__(self, rules: Sequence[ReplyRule], *, is_json: bool = False) -> None:
+        self._stages = [_JsonStage(rule) if is_json else _Stage(rule) for rule in rules]
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece, give what is decided."""
+        for stage in self._stages:
+            piece = stage.feed(piece)
+        return piece
+
+    def finish(self) -> str:
+        """The text has ended: give the rest."""
+        rest = ""
+        for stage in self._stages:
+            rest = stage.feed(rest) + stage.finish()
+        return rest
+
+
+def redact_json_text(text: str, rules: Sequence[ReplyRule]) -> str:
+    """A whole text that is JSON, redacted as if it came in pieces. Raises: NotFilterable."""
+    held = HeldText(rules, is_json=True)
+    return held.feed(text) + held.finish()
+
+
+class _Stage:
+    """One rule over one text.
+
+    `_window` is the end of the text: context that is decided, up to `_decided`, then what is held. It never begins
+    inside a finding, so that searching it finds what searching the whole text would find.
+    """
+
+    __slots__ = ("_decided", "_has_begun", "_is_inside", "_rule", "_types", "_window")
+
+    def __init__(self, rule: ReplyRule) -> None:
+        assert rule.redact is not None
+        self._rule = rule
+        self._types: PiiTypes = rule.redact
+        self._window = ""
+        self._decided = 0
+        self._is_inside = False  # the placeholder of the finding at `_decided` is given already
+        self._has_begun = False
+
+    def feed(self, piece: str) -> str:
+        self._window += piece
+        cut = len(self._window) - HELD_CHARS_MAX
+        return self._decide(cut) if cut > self._decided else ""
+
+    def finish(self) -> str:
+        if self._has_begun or _LONE_SURROGATE.search(self._window):
+            return self._decide(len(self._window))
+        return self._whole(self._window)
+
+    def _whole(self, text: str) -> str:
+        """A text that was held from its beginning to its end."""
+        return filter_text(text, (self._rule,))
+
+    def _find(self, text: str) -> Sequence[Finding]:
+        findings = find(_searchable(text), self._types)
+        if findings is None:
+            raise NotFilterable("pii")
+        return findings
+
+    def _mark(self, finding: Finding) -> str:
+        """What stands for a finding."""
+        return PLACEHOLDER if finding.replacement is None else finding.replacement
+
+    def _decide(self, cut: int) -> str:
+        """Everything before `cut`, a position in the window."""
+        findings = self._find(self._window)
+        pieces: list[str] = []
+        at = self._decided
+        is_inside = False
+        for finding in findings:
+            if finding.end <= self._decided:
+                continue
+            if finding.start >= cut:
+                break
+            pieces.append(self._window[at : finding.start])
+            if finding.start >= self._decided or not self._is_inside:
+                pieces.append(self._mark(finding))
+            at = finding.end
+            is_inside = at > cut
+        pieces.append(self._window[at:cut])
+        self._is_inside = is_inside
+        self._move_to(cut, findings)
+        return "".join(pieces)
+
+    def _move_to(self, cut: int, findings: Sequence[Finding]) -> None:
+        """Forget what is no longer needed."""
+        self._has_begun = True
+        start = max(0, cut - _CONTEXT_CHARS)
+        for finding in findings:
+            if finding.start < start < finding.end and cut - finding.start <= _CONTEXT_CHARS_MAX:
+                start = finding.start
+        self._window = self._window[start:]
+        self._decided = cut - start
+
+
+class _JsonStage(_Stage):
+    """A rule over JSON text. `_is_in_string` and `_is_escaped` say what stands at `_decided`."""
+
+    __slots__ = ("_is_escaped", "_is_in_string")
+
+    def __init__(self, rule: ReplyRule) -> None:
+        super().__init__(rule)
+        self._is_in_string = self._is_escaped = False
+
+    def _whole(self, text: str) -> str:
+        return self._decide(len(text))
+
+    def _find(self, text: str) -> Sequence[Finding]:
+        if "\\" not in text:
+            return super()._find(text)
+        plain, places = _without_escapes(text)
+        return [
+            changed(finding, start=places[finding.start], end=places[finding.end]) for finding in super()._find(plain)
+        ]
+
+    def _mark(self, finding: Finding) -> str:
+        """The placeholder as JSON text, with the quotes that keep strings whole at both of its ends."""
+        start = max(finding.start, self._decided)
+        is_in_string, is_escaped = self._state_at(start)
+        ends_in_string, _ = _advance(self._window[start : finding.end], is_in_string, is_escaped)
+        text = dumps(super()._mark(finding)).decode()
+        return text[is_in_string : len(text) - ends_in_string]
+
+    def _state_at(self, position: int) -> tuple[bool, bool]:
+        return _advance(self._window[self._decided : position], self._is_in_string, self._is_escaped)
+
+    def _move_to(self, cut: int, findings: Sequence[Finding]) -> None:
+        self._is_in_string, self._is_escaped = self._state_at(cut)
+        super()._move_to(cut, findings)
+
+
+def _searchable(text: str) -> str:
+    """The text for a search; halves of a pair that a provider cut in two are no characters."""
+    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def _advance(text: str, is_in_string: bool, is_escaped: bool) -> tuple[bool, bool]:
+    """Whether a string of JSON text is open after this part of it, and whether a backslash is."""
+    for char in _JSON_STRING_PARTS.sub("_", text):
+        if is_escaped:
+            is_escaped = False
+        elif char == '"':
+            is_in_string = not is_in_string
+        else:
+            is_escaped = char == "\\"
+    return is_in_string, is_escaped
+
+
+def _without_escapes(text: str) -> tuple[str, list[int]]:
+    """JSON text as its reader sees the strings, and for each character, and the end, its place in the original."""
+    pieces: list[str] = []
+    places: list[int] = []
+    at = 0
+    for escape in _JSON_ESCAPE.finditer(text):
+        pieces.append(text[at : escape.start()])
+        places += range(at, escape.start() + 1)
+        code, short = escape.groups()
+        pieces.append(chr(int(code, 16)) if code else _SHORT_ESCAPES.get(short, short))
+        at = escape.end()
+    pieces.append(text[at:])
+    places += range(at, len(text) + 1)
+    return "".join(pieces), places
