@@ -76,6 +76,12 @@ def charset_of(content_type: str | None, sample: bytes = b"") -> str:
     return _CHARSETS.get((match[1] or match[2]).lower(), "utf-8") if match else "utf-8"
 
 
+def in_utf8(content_type: str | None) -> str | None:
+    """The content type of a text that was filtered: it is in UTF-8 whatever it was in before."""
+    media_type = media_type_of(content_type)
+    return content_type if media_type is None or charset_of(content_type) == "utf-8" else f"{media_type}; charset=utf-8"
+
+
 def decode_text(data: bytes, content_type: str | None) -> str:
     """A whole textual body; what its charset cannot read becomes U+FFFD."""
     return data.decode(charset_of(content_type, data), "replace")

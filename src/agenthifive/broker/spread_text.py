@@ -1,0 +1,165 @@
+"""The response rules over a series of JSON values in which texts go on from one value to the next.
+
+    value -> pieces taken out -> field rules and redaction of the rest -> what of each text is decided put back
+          -> a text ends      -> its rest, in this value or in one of our own before it
+
+Source: contract/broker.md section 10.3 "text spread over LLM events".
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agenthifive.broker.filters import Filters
+from agenthifive.broker.llm_text import NOTHING, Channel, Path, carry, forget_tokens, read_spread
+from agenthifive.broker.scrub import SecretScrubber
+from agenthifive.policy.held_text import HeldText
+from agenthifive.policy.replies import NotFilterable
+
+CHANNELS_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What stands for one value.
+
+    Shapes:
+        is_same: the value as it came, so that its bytes may pass as they are. is_own: an event of ours, for the rest of
+        a text; `name` is its `type`, where its kind has one.
+    """
+
+    value: Any
+    is_same: bool
+    is_own: bool = False
+    name: str | None = None
+
+
+class _Open:
+    """A text that goes on. Secrets are looked for in the text as well: what is held moves borders into them."""
+
+    __slots__ = ("_held", "_scrub", "like")
+
+    def __init__(self, held: HeldText, secrets: SecretScrubber) -> None:
+        self._held = held
+        self._scrub = secrets.stream()
+        self.like: dict[str, Any] = {}
+
+    def feed(self, text: str) -> str:
+        decided = self._held.feed(text)
+        return _decoded(self._scrub.feed(_encoded(decided))) if decided else ""
+
+    def finish(self) -> str:
+        return _decoded(self._scrub.feed(_encoded(self._held.finish())) + self._scrub.finish())
+
+
+class SpreadText:
+    """Filters the values of one stream in their order."""
+
+    __slots__ = ("_added", "_filters", "_next_number", "_open", "_redacts", "_secrets")
+
+    def __init__(self, filters: Filters, secrets: SecretScrubber) -> None:
+        self._filters = filters
+        self._redacts = filters.redacts
+        self._secrets = secrets
+        self._open: dict[Channel, _Open] = {}
+        self._added = 0  # events of our own, by which the numbers of those after them move on
+        self._next_number: int | None = None
+
+    def take(self, value: Any) -> list[Shown]:
+        """What stands for this value: itself, filtered, after the rests of texts that end with it.
+
+        Raises: NotFilterable.
+        """
+        spread = read_spread(value) if self._redacts else NOTHING
+        if isinstance(value, dict) and isinstance(value.get("sequence_number"), int):
+            self._next_number = value["sequence_number"]
+        texts: dict[Channel, list[tuple[Path, str]]] = {}
+        is_same = True
+        for piece in spread.pieces:
+            channel = self._channel(piece.channel, is_json=piece.is_json)
+            channel.like = value
+            decided = channel.feed(piece.text)
+            is_same = is_same and decided == piece.text
+            _put(value, piece.path, piece.text, "")
+            texts.setdefault(piece.channel, []).append((piece.path, decided))
+        shown: list[Shown] = []
+        for end in spread.ends:
+            for name in [name for name in self._open if name[: len(end)] == end]:
+                like, rest = self._close(name)
+                if rest and name in texts:
+                    path, decided = texts[name].pop()
+                    texts[name].append((path, decided + rest))
+                    is_same = False
+                elif rest:
+                    shown.append(self._rest(like, name, rest))
+        shown.append(self._shown(value, [text for several in texts.values() for text in several], is_same=is_same))
+        if self._next_number is not None:
+            self._next_number += 1
+        return shown
+
+    def finish(self) -> list[Shown]:
+        """The series has ended: the rests of all texts. Raises: NotFilterable."""
+        rests = [(name, *self._close(name)) for name in list(self._open)]
+        return [self._rest(like, name, rest) for name, like, rest in rests if rest]
+
+    def _channel(self, name: Channel, *, is_json: bool) -> _Open:
+        channel = self._open.get(name)
+        if channel is None:
+            if len(self._open) == CHANNELS_MAX:
+                raise NotFilterable("unparsable")
+            channel = self._open[name] = _Open(HeldText(self._redacts, is_json=is_json), self._secrets)
+        return channel
+
+    def _close(self, name: Channel) -> tuple[dict[str, Any], str]:
+        channel = self._open.pop(name)
+        return channel.like, channel.finish()
+
+    def _rest(self, like: dict[str, Any], name: Channel, rest: str) -> Shown:
+        event, path = carry(like, name)
+        if "sequence_number" in event:
+            event["sequence_number"] = self._next_number
+        shown = self._shown(event, [(path, rest)], is_same=False)
+        self._added += 1
+        kind = event.get("type")
+        return Shown(shown.value, is_same=False, is_own=True, name=kind if isinstance(kind, str) else None)
+
+    def _shown(self, value: Any, texts: list[tuple[Path, str]], *, is_same: bool) -> Shown:
+        whole = forget_tokens(value) if self._redacts else value
+        shown = self._filters.json(whole)
+        is_same = is_same and shown == value
+        for path, text in texts:
+            _put(shown, path, "", text)  # where a field rule has taken the place away, the text is gone with it
+        if self._added and isinstance(shown, dict) and isinstance(shown.get("sequence_number"), int):
+            shown = {**shown, "sequence_number": shown["sequence_number"] + self._added}
+            is_same = False
+        return Shown(shown, is_same)
+
+
+def filter_value(value: Any, filters: Filters, secrets: SecretScrubber) -> Any:
+    """A whole JSON reply as it may be seen; a list of stream events is filtered as a stream. Raises: NotFilterable."""
+    if filters.inbound is None and isinstance(value, list) and any(read_spread(inner).pieces for inner in value):
+        spread = SpreadText(filters, secrets)
+        shown = [each for inner in value for each in spread.take(inner)] + spread.finish()
+        return [each.value for each in shown]
+    return filters.json(value)
+
+
+def _put(value: Any, path: Path, old: str, new: str) -> None:
+    """Write `new` where `path` leads to `old`."""
+    for step in path[:-1]:
+        value = _at(value, step)
+    if _at(value, path[-1]) == old:
+        value[path[-1]] = new
+
+
+def _at(value: Any, step: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(step)
+    return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
