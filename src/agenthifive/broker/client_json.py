@@ -6,11 +6,14 @@ Source: contract/broker.md section 10.3.
 """
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 import msgspec
 
 from agenthifive import strict_json
+
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 
 
 class NotJson(ValueError):
@@ -38,3 +41,14 @@ def dumps(value: Any) -> bytes:
         return strict_json.dumps(value)
     except (UnicodeEncodeError, msgspec.EncodeError, OverflowError, ValueError, RecursionError):
         return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def without_halves(value: Any) -> Any:
+    """The value with U+FFFD for every half of a surrogate pair: what was not strict JSON as characters only."""
+    if isinstance(value, str):
+        return _HALF_PAIR.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [without_halves(inner) for inner in value]
+    if isinstance(value, dict):
+        return {without_halves(name): without_halves(inner) for name, inner in value.items()}
+    return value

@@ -19,7 +19,7 @@ from agenthifive.broker.headers import envelope_headers, file_name_in, llm_reply
 from agenthifive.broker.model import Reply
 from agenthifive.broker.scrub import SecretScrubber
 from agenthifive.broker.spread_text import filter_value
-from agenthifive.broker.stream_rules import apply_rules
+from agenthifive.broker.stream_rules import apply_rules, check_charset
 from agenthifive.errors import AppError
 from agenthifive.policy.model import Allow
 from agenthifive.policy.replies import NotFilterable
@@ -155,8 +155,8 @@ def _filtered(body: bytes, content_type: str | None, kind: Kind, filters: Filter
     if kind is not Kind.JSON:
         return scrubber.scrub_text(_text(body, content_type, kind, filters, scrubber)).encode()
     try:
-        value, _ = client_json.loads(body)
-        return client_json.dumps(scrubber.scrub_json(filter_value(value, filters, scrubber)))
+        value, is_strict = client_json.loads(body)
+        return client_json.dumps(scrubber.scrub_json(filter_value(value, is_strict, filters, scrubber)))
     except client_json.NotJson:
         pass
     except RecursionError:
@@ -177,6 +177,7 @@ def _text(body: bytes, content_type: str | None, kind: Kind, filters: Filters, s
         raise unfilterable("binary")
     try:
         if kind not in _STREAMS:
+            check_charset(content_type)
             return filters.text(decode_text(body, content_type))
         shown, fault = apply_rules(kind, content_type, filters, scrubber, body)
     except NotFilterable as error:

@@ -9,6 +9,7 @@ Source: contract/broker.md section 10.3 "text spread over LLM events".
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agenthifive.broker import client_json
 from agenthifive.broker.filters import Filters
 from agenthifive.broker.llm_text import NOTHING, Channel, Path, carry, forget_tokens, read_spread
 from agenthifive.broker.scrub import SecretScrubber
@@ -64,22 +65,27 @@ class SpreadText:
         self._added = 0  # events of our own, by which the numbers of those after them move on
         self._next_number: int | None = None
 
-    def take(self, value: Any) -> list[Shown]:
+    def take(self, value: Any, *, is_strict: bool = True) -> list[Shown]:
         """What stands for this value: itself, filtered, after the rests of texts that end with it.
 
+        Shapes:
+            is_strict: it was strict JSON; otherwise it is never passed as it came.
         Raises: NotFilterable.
         """
         spread = read_spread(value) if self._redacts else NOTHING
+        for piece in spread.pieces:
+            _put(value, piece.path, piece.text, "")
+        if not is_strict:
+            value = client_json.without_halves(value)
         if isinstance(value, dict) and isinstance(value.get("sequence_number"), int):
             self._next_number = value["sequence_number"]
         texts: dict[Channel, list[tuple[Path, str]]] = {}
-        is_same = True
+        is_same = is_strict
         for piece in spread.pieces:
             channel = self._channel(piece.channel, is_json=piece.is_json)
             channel.like = value
             decided = channel.feed(piece.text)
             is_same = is_same and decided == piece.text
-            _put(value, piece.path, piece.text, "")
             texts.setdefault(piece.channel, []).append((piece.path, decided))
         shown: list[Shown] = []
         for end in spread.ends:
@@ -134,8 +140,9 @@ class SpreadText:
         return Shown(shown, is_same)
 
 
-def filter_value(value: Any, filters: Filters, secrets: SecretScrubber) -> Any:
+def filter_value(value: Any, is_strict: bool, filters: Filters, secrets: SecretScrubber) -> Any:
     """A whole JSON reply as it may be seen; a list of stream events is filtered as a stream. Raises: NotFilterable."""
+    value = value if is_strict else client_json.without_halves(value)
     if filters.inbound is None and isinstance(value, list) and any(read_spread(inner).pieces for inner in value):
         spread = SpreadText(filters, secrets)
         shown = [each for inner in value for each in spread.take(inner)] + spread.finish()

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from agenthifive.broker import client_json
-from agenthifive.broker.content import Kind, Utf8Stream, charset_of, media_type_of
+from agenthifive.broker.content import Kind, Utf8Stream, charset_of, has_known_charset, media_type_of
 from agenthifive.broker.filters import Filters, unfilterable
 from agenthifive.broker.ndjson import RECORD_SEPARATOR, record_splitter, value_text, with_value
 from agenthifive.broker.scrub import SecretScrubber
@@ -52,8 +52,15 @@ def open_rules(kind: Kind, content_type: str | None, filters: Filters, secrets: 
         return EventRules(filters, secrets)
     if kind is Kind.LINE_STREAM:
         return LineRules(filters, secrets, is_json_seq=media_type_of(content_type) == "application/json-seq")
+    check_charset(content_type)
     filters.text(_PROBE)
     return TextRules(filters, content_type)
+
+
+def check_charset(content_type: str | None) -> None:
+    """Raises: NotFilterable, when nobody can say which characters a text of this type holds."""
+    if not has_known_charset(content_type):
+        raise NotFilterable("unparsable")
 
 
 class FilteredStream:
@@ -184,8 +191,8 @@ class EventRules(_RecordRules):
         except client_json.NotJson:
             text = self._filters.broken_json(event.data)
             return [record if text == event.data else with_data(record, text)]
-        *own, shown = self._spread.take(value)
-        if shown.is_same and is_strict:
+        *own, shown = self._spread.take(value, is_strict=is_strict)
+        if shown.is_same:
             return [*self._write(own), record]
         return [*self._write(own), with_data(record, client_json.dumps(shown.value).decode())]
 
@@ -225,8 +232,8 @@ class LineRules(_RecordRules):
             broken = text.decode("utf-8", "replace")
             shown_text = self._filters.broken_json(broken)
             return [record if shown_text == broken else with_value(record, " ".join(shown_text.splitlines()).encode())]
-        *own, shown = self._spread.take(value)
-        if shown.is_same and is_strict:
+        *own, shown = self._spread.take(value, is_strict=is_strict)
+        if shown.is_same:
             return [*self._write(own), record]
         return [*self._write(own), with_value(record, client_json.dumps(shown.value))]
 
