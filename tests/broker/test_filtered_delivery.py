@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from agenthifive.audit.chains import Instance
-from agenthifive.broker import http as broker_http
+from agenthifive.broker import sending
 from agenthifive.db.database import Database
 from broker.llm_streams import DIALECTS, NUMBER, as_sse, read_sse
 from fakes import Received, Script, raw, respond
@@ -234,7 +234,7 @@ async def test_a_long_text_is_filtered_in_bounded_memory(world: World) -> None:
 async def test_a_client_that_stops_reading_is_dropped(
     world: World, monkeypatch: pytest.MonkeyPatch, rules: Sequence[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr(broker_http, "_CLIENT_STALL_S", 0.3)
+    monkeypatch.setattr(sending, "STALL_S", 0.3)
     bot = await bot_with(world, *rules)
     left = asyncio.Event()
 

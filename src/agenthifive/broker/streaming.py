@@ -7,7 +7,7 @@ The outcome row is written when the stream has ended, however it ended. Source: 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -83,7 +83,7 @@ class Streaming:
         flow = _Flow(sent, outbound, wire, decoder, rules or scrubber.stream(), rules, kind)
         return Reply(arrived.status if sent.call.via == "llm_proxy" else 200, headers, None, self._run(delivery, flow))
 
-    async def _run(self, delivery: "Delivery", flow: "_Flow") -> AsyncIterator[bytes]:
+    async def _run(self, delivery: "Delivery", flow: "_Flow") -> AsyncGenerator[bytes, None]:
         sent = flow.sent
         running = self._live.add(sent, flow.wire.close)
         error: EgressError | CutOff | None = None
