@@ -126,6 +126,15 @@ def test_lists_of_tokens_do_not_tell_what_the_text_hides() -> None:
     assert data.count(MARK.encode()) == 3
 
 
+def test_padding_that_tells_the_length_of_a_text_goes_with_it_and_other_members_stay_judged() -> None:
+    where = {"type": "response.output_text.delta", "output_index": 0}
+    events = [{**where, "delta": "x", "obfuscation": "abc", "sequence_number": n, "note": n} for n in range(3)]
+    events.append({**where, "delta": "x", "note": NUMBER, "sequence_number": int(NUMBER)})
+    *shown, last = events_in(passed(as_sse(events), CARD)[0])[:4]
+    assert shown == [{**where, "delta": "", "sequence_number": n, "note": n} for n in range(3)]
+    assert last == {**where, "delta": "", "note": MARK, "sequence_number": MARK}
+
+
 def test_whole_arguments_of_a_response_are_json_too() -> None:
     arguments = f'{{"n":{NUMBER}}}'
     item = {"type": "function_call", "arguments": arguments}

@@ -17,6 +17,12 @@ from agenthifive.policy.held_text import HeldText
 from agenthifive.policy.replies import NotFilterable
 
 CHANNELS_MAX: Final = 256
+_FRAMES_MAX: Final = 16
+_FRAME_BYTES_MAX: Final = 4096
+_TOKENS: Final = b"logprobs"
+_NUMBER: Final = "sequence_number"
+_PADDING: Final = "obfuscation"  # hides the length of a text; it does not fit what is left of it
+_NUMBER_MAX: Final = 999_999  # longer numbers are looked into
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +61,14 @@ class _Open:
 class SpreadText:
     """Filters the values of one stream in their order."""
 
-    __slots__ = ("_added", "_filters", "_next_number", "_open", "_redacts", "_secrets")
+    __slots__ = ("_added", "_filters", "_frames", "_next_number", "_open", "_redacts", "_secrets")
 
     def __init__(self, filters: Filters, secrets: SecretScrubber) -> None:
         self._filters = filters
         self._redacts = filters.redacts
         self._secrets = secrets
         self._open: dict[Channel, _Open] = {}
+        self._frames: dict[bytes, bytes] = {}  # events without their texts -> what is left of them
         self._added = 0  # events of our own, by which the numbers of those after them move on
         self._next_number: int | None = None
 
@@ -75,12 +82,13 @@ class SpreadText:
         spread = read_spread(value) if self._redacts else NOTHING
         for piece in spread.pieces:
             _put(value, piece.path, piece.text, "")
+        is_same = is_strict and not (spread.pieces and value.pop(_PADDING, None))
         if not is_strict:
             value = client_json.without_halves(value)
-        if isinstance(value, dict) and isinstance(value.get("sequence_number"), int):
-            self._next_number = value["sequence_number"]
+        number = _number_of(value)
+        if number is not None:
+            self._next_number = number
         texts: dict[Channel, list[tuple[Path, str]]] = {}
-        is_same = is_strict
         for piece in spread.pieces:
             channel = self._channel(piece.channel, is_json=piece.is_json)
             channel.like = value
@@ -121,23 +129,51 @@ class SpreadText:
 
     def _rest(self, like: dict[str, Any], name: Channel, rest: str) -> Shown:
         event, path = carry(like, name)
-        if "sequence_number" in event:
-            event["sequence_number"] = self._next_number
+        if _NUMBER in event:
+            event[_NUMBER] = self._next_number
         shown = self._shown(event, [(path, rest)], is_same=False)
         self._added += 1
         kind = event.get("type")
         return Shown(shown.value, is_same=False, is_own=True, name=kind if isinstance(kind, str) else None)
 
     def _shown(self, value: Any, texts: list[tuple[Path, str]], *, is_same: bool) -> Shown:
-        whole = forget_tokens(value) if self._redacts else value
-        shown = self._filters.json(whole)
+        shown = self._filter_frame(value) if texts else self._filter(value)
         is_same = is_same and shown == value
         for path, text in texts:
             _put(shown, path, "", text)  # where a field rule has taken the place away, the text is gone with it
-        if self._added and isinstance(shown, dict) and isinstance(shown.get("sequence_number"), int):
-            shown = {**shown, "sequence_number": shown["sequence_number"] + self._added}
+        number = _number_of(shown)
+        if self._added and number is not None:
+            shown = {**shown, _NUMBER: number + self._added}
             is_same = False
         return Shown(shown, is_same)
+
+    def _filter(self, value: Any) -> Any:
+        if self._redacts and _TOKENS in client_json.dumps(value):
+            value = forget_tokens(value)
+        return self._filters.json(value)
+
+    def _filter_frame(self, value: dict[str, Any]) -> Any:
+        """An event without its texts: one of thousands that are alike but for their number, so it is judged once."""
+        number = _number_of(value)
+        has_number = number is not None and number <= _NUMBER_MAX
+        frame = client_json.dumps({**value, _NUMBER: 0} if has_number else value)
+        if len(frame) > _FRAME_BYTES_MAX:
+            return self._filter(value)
+        shown = self._frames.get(frame)
+        if shown is None:
+            if len(self._frames) == _FRAMES_MAX:
+                self._frames.clear()
+            shown = self._frames[frame] = client_json.dumps(self._filter(client_json.loads(frame)[0]))
+        filtered, _ = client_json.loads(shown)
+        if has_number and _number_of(filtered) is not None:
+            filtered[_NUMBER] = number
+        return filtered
+
+
+def _number_of(event: Any) -> int | None:
+    """The number of an event in its stream, where it has one."""
+    number = event.get(_NUMBER) if isinstance(event, dict) else None
+    return number if isinstance(number, int) else None
 
 
 def filter_value(value: Any, is_strict: bool, filters: Filters, secrets: SecretScrubber) -> Any:

@@ -9,6 +9,7 @@ What a filter has given does not depend on how its input was cut. A fault does n
 before it has been given, and nothing comes after it. Source: contract/broker.md section 10.3.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final, Protocol
 
@@ -24,6 +25,7 @@ from agenthifive.policy.held_text import HeldText
 from agenthifive.policy.replies import NotFilterable, filter_text
 
 _LINES_KEPT_MAX: Final = 64
+_DATA_ONLY: Final = re.compile(rb"data:[^\r\n]*(?:\r\n|\n|\r){2}")
 _MARK_BYTES: Final = 3
 _PROBE: Final = "-"
 
@@ -180,7 +182,7 @@ class EventRules(_RecordRules):
         if record in (b"\n", b"\r", b"\r\n"):
             return [record]
         event = read_event(record)
-        if self._redacts:
+        if self._redacts and not _DATA_ONLY.fullmatch(record):
             record = with_others(record, self._other_line)
         if event.data is None or not event.data.strip():
             return [record]
