@@ -188,6 +188,30 @@ async def test_an_event_no_field_rule_can_read_ends_the_stream_and_refuses_the_r
     assert rows[1]["metadata"]["errorCode"] == "response_not_filterable"
 
 
+async def test_a_broken_json_sequence_ends_in_a_record_of_its_own_kind(world: World) -> None:
+    bot = await bot_with(world, DENY)
+    world.provider.script = respond(200, b'\x1e{"a":1}\n\x1e{"secret"\n\x1e', ("content-type", "application/json-seq"))
+    received = b""
+    with pytest.raises(httpx.RemoteProtocolError):
+        async with opened(bot) as answer:
+            async for piece in answer.aiter_raw():
+                received += piece
+    assert received == b'\x1e{"a":1}\n\x1e{"_agenthifiveError":{"code":"response_not_filterable"}}\n'
+
+
+async def test_a_whole_completion_tells_no_more_than_its_stream(world: World) -> None:
+    bot = await bot_with(world, REDACT)
+    call = {"function": {"name": "f", "arguments": f'{{"n":{NUMBER},"s":"{ESCAPED}"}}'}}
+    tokens = {"content": [{"token": "42424242"}, {"token": "42424242"}]}
+    choice = {"index": 0, "message": {"content": NUMBER, "tool_calls": [call]}, "logprobs": tokens}
+    world.provider.script = respond(200, json.dumps({"choices": [choice]}).encode())
+    answer = await bot.execute()
+    [shown] = answer.json()["body"]["choices"]
+    assert "42424242" not in answer.text
+    assert shown["message"]["content"] == MARK
+    assert json.loads(shown["message"]["tool_calls"][0]["function"]["arguments"]) == {"n": MARK, "s": MARK}
+
+
 async def test_events_arrive_as_they_are_sent(world: World) -> None:
     bot = await bot_with(world, REDACT)
     gates = [asyncio.Event() for _ in range(3)]

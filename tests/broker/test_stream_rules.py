@@ -143,8 +143,10 @@ def test_whole_arguments_of_a_response_are_json_too() -> None:
         {"type": "response.output_item.done", "output_index": 0, "item": item},
         {"type": "response.completed", "response": {"output": [item, item]}},
     ]
-    first, second, third = events_in(passed(as_sse(events), CARD)[0])
-    for text in (first["arguments"], second["item"]["arguments"], third["response"]["output"][1]["arguments"]):
+    events += [{**events[0], "arguments": '"open'}, events[0]]  # what one of them leaves open is nothing to the next
+    first, second, third, _, last = events_in(passed(as_sse(events), CARD)[0])
+    response = third["response"]["output"][1]
+    for text in (first["arguments"], second["item"]["arguments"], response["arguments"], last["arguments"]):
         assert json.loads(text) == {"n": MARK}
 
 
@@ -199,6 +201,23 @@ def test_more_open_texts_than_anybody_needs_end_the_stream() -> None:
     shown, fault = passed(as_sse(events), CARD)
     assert fault == "response_not_filterable"
     assert len(read_sse(shown)) == 256
+
+
+def test_texts_that_have_ended_make_room_for_others() -> None:
+    events = [{"choices": [{"index": n, "delta": {"content": "x"}, "finish_reason": "stop"}]} for n in range(1000)]
+    shown, fault = passed(as_sse(events), CARD)
+    assert (events_in(shown), fault) == (events, "")
+
+
+def test_an_end_in_every_event_does_not_tear_a_finding_in_two() -> None:
+    for reason in ("stop", ""):
+        events = [
+            {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]}
+            for text in ("a ", NUMBER[:7], NUMBER[7:], " b")
+        ]
+        text = "".join(e["choices"][0]["delta"]["content"] for e in events_in(passed(as_sse(events), CARD)[0]))
+        assert NUMBER not in text
+        assert text.endswith(f"{MARK} b")
 
 
 # ---- framing -------------------------------------------------------------------------------------------

@@ -31,7 +31,8 @@ _BLOCK_BEGINNINGS: Final = {"text": ("text", "text_delta"), "thinking": ("thinki
 _PART_INDEXES: Final = ("content_index", "summary_index")
 _ENDS_OF_ALL: Final = frozenset({"message_delta", "message_stop", "error"})
 _RESPONSE_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
-_WHOLE: Final = "whole"  # names the channels of texts that stand in one event from beginning to end
+WHOLE: Final = "whole"
+"""Begins the names of channels whose text stands in one event from beginning to end."""
 _TOKEN_LISTS: Final = frozenset({"logprobs", "top_logprobs", "logprobsResult"})
 
 
@@ -68,6 +69,8 @@ def read_spread(event: Any) -> Spread:
         return _read_chat(event["choices"])
     if isinstance(event.get("candidates"), list):
         return _read_gemini(event["candidates"])
+    if event.get("object") == "response":
+        return Spread(_read_output(event, ()), ((WHOLE,),))
     kind = event.get("type")
     if not isinstance(kind, str):
         return NOTHING
@@ -76,6 +79,12 @@ def read_spread(event: Any) -> Spread:
     if kind in _ENDS_OF_ALL:
         return Spread(ends=((),))
     return _read_cohere(event, kind) if kind in _COHERE_TEXTS or kind in _COHERE_ENDS else _read_block(event, kind)
+
+
+def has_whole_texts(value: Any) -> bool:
+    """Whether a value holds arguments of tool calls, and no text that goes on elsewhere."""
+    pieces = read_spread(value).pieces
+    return bool(pieces) and all(piece.channel[0] == WHOLE for piece in pieces)
 
 
 def carry(like: Mapping[str, Any], channel: Channel) -> tuple[dict[str, Any], Path]:
@@ -150,8 +159,11 @@ def _read_chat(choices: list[Any]) -> Spread:
             pieces.append(Piece(("chat", index, "text"), ("choices", place, "text"), choice["text"]))
         if isinstance(choice.get("delta"), dict):
             pieces += _read_delta(choice["delta"], index, ("choices", place, "delta"))
-        if choice.get("finish_reason") is not None:
+        if choice.get("finish_reason"):  # some servers write "" until the last event
             ends.append(("chat", index))
+        pieces += _read_message(choice.get("message"), ("choices", place, "message"))
+    if any(piece.channel[0] == WHOLE for piece in pieces):
+        ends.append((WHOLE,))
     return Spread(tuple(pieces), tuple(ends))
 
 
@@ -192,7 +204,7 @@ def _read_gemini(candidates: list[Any]) -> Spread:
                 channel = ("candidate", index, part.get("thought") is True)
                 path = ("candidates", place, "content", "parts", number, "text")
                 pieces.append(Piece(channel, path, part["text"]))
-        if candidate.get("finishReason") is not None:
+        if candidate.get("finishReason"):
             ends.append(("candidate", index))
     return Spread(tuple(pieces), tuple(ends))
 
@@ -218,27 +230,39 @@ def _read_block(event: dict[str, Any], kind: str) -> Spread:
 def _read_response(event: dict[str, Any], kind: str) -> Spread:
     """`response.<what>.delta` goes on until `response.<what>.done`, or until its part or item is done."""
     if kind in _RESPONSE_ENDS:
-        response = event.get("response")
-        output = response.get("output") if isinstance(response, dict) else None
-        items = enumerate(output if isinstance(output, list) else ())
-        return Spread(tuple(p for n, item in items for p in _arguments(item, ("response", "output", n))), ((),))
+        return Spread(_read_output(event.get("response"), ("response",)), ((),))
     where: Channel = ("item", _index(event.get("output_index"), 0))
     for name in _PART_INDEXES:
         if name in event:
             where += (name, _index(event[name], 0))
     if kind.endswith(".done"):
         whole = (*_arguments(event, ()), *_arguments(event.get("item"), ("item",)))
-        return Spread(whole, (where, (_WHOLE,)))
+        return Spread(whole, (where, (WHOLE,)))
     text = event.get("delta")
     if kind.endswith(".delta") and isinstance(text, str):
         return Spread((Piece((*where, kind), ("delta",), text, is_json="arguments" in kind),))
     return NOTHING
 
 
+def _read_output(response: Any, path: Path) -> tuple[Piece, ...]:
+    """The arguments in a whole response."""
+    output = response.get("output") if isinstance(response, dict) else None
+    items = enumerate(output if isinstance(output, list) else ())
+    return tuple(piece for place, item in items for piece in _arguments(item, (*path, "output", place)))
+
+
+def _read_message(message: Any, path: Path) -> Iterator[Piece]:
+    """The arguments in a whole chat message."""
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    for place, call in enumerate(calls if isinstance(calls, list) else ()):
+        if isinstance(call, dict):
+            yield from _arguments(call.get("function"), (*path, "tool_calls", place, "function"))
+
+
 def _arguments(holder: Any, path: Path) -> Iterator[Piece]:
     text = holder.get("arguments") if isinstance(holder, dict) else None
     if isinstance(text, str):
-        yield Piece((_WHOLE, *path), (*path, "arguments"), text, is_json=True)
+        yield Piece((WHOLE, *path), (*path, "arguments"), text, is_json=True)
 
 
 def _read_cohere(event: dict[str, Any], kind: str) -> Spread:

@@ -111,8 +111,7 @@ def passed_on(
         shown = _checked_binary(body, scrubber)
     elif filters and body:
         shown = _filtered(body, content_type, kind, filters, scrubber)
-        if kind is not Kind.JSON:
-            arrived, content_type = arrived.in_utf8(), in_utf8(content_type)
+        arrived, content_type = arrived.in_utf8(), in_utf8(content_type)
     else:
         shown = scrubber.scrub_bytes(body)
     if sent.call.via == "llm_proxy":

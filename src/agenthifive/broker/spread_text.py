@@ -11,7 +11,16 @@ from typing import Any, Final
 
 from agenthifive.broker import client_json
 from agenthifive.broker.filters import Filters
-from agenthifive.broker.llm_text import NOTHING, Channel, Path, carry, forget_tokens, read_spread
+from agenthifive.broker.llm_text import (
+    NOTHING,
+    WHOLE,
+    Channel,
+    Path,
+    carry,
+    forget_tokens,
+    has_whole_texts,
+    read_spread,
+)
 from agenthifive.broker.scrub import SecretScrubber
 from agenthifive.policy.held_text import HeldText
 from agenthifive.policy.replies import NotFilterable
@@ -43,18 +52,21 @@ class Shown:
 class _Open:
     """A text that goes on. Secrets are looked for in the text as well: what is held moves borders into them."""
 
-    __slots__ = ("_held", "_scrub", "like")
+    __slots__ = ("_held", "_scrub", "has_ended", "like")
 
     def __init__(self, held: HeldText, secrets: SecretScrubber) -> None:
         self._held = held
         self._scrub = secrets.stream()
         self.like: dict[str, Any] = {}
+        self.has_ended = False
 
     def feed(self, text: str) -> str:
+        self.has_ended = False  # some servers say of every event that it is the last
         decided = self._held.feed(text)
         return _decoded(self._scrub.feed(_encoded(decided))) if decided else ""
 
     def finish(self) -> str:
+        self.has_ended = True
         return _decoded(self._scrub.feed(_encoded(self._held.finish())) + self._scrub.finish())
 
 
@@ -97,14 +109,18 @@ class SpreadText:
             texts.setdefault(piece.channel, []).append((piece.path, decided))
         shown: list[Shown] = []
         for end in spread.ends:
-            for name in [name for name in self._open if name[: len(end)] == end]:
-                like, rest = self._close(name)
+            for name, channel in list(self._open.items()):
+                if channel.has_ended or name[: len(end)] != end:
+                    continue
+                rest = channel.finish()
+                if name[0] == WHOLE:
+                    del self._open[name]
                 if rest and name in texts:
                     path, decided = texts[name].pop()
                     texts[name].append((path, decided + rest))
                     is_same = False
                 elif rest:
-                    shown.append(self._rest(like, name, rest))
+                    shown.append(self._rest(channel.like, name, rest))
         shown.append(self._shown(value, [text for several in texts.values() for text in several], is_same=is_same))
         if self._next_number is not None:
             self._next_number += 1
@@ -112,20 +128,25 @@ class SpreadText:
 
     def finish(self) -> list[Shown]:
         """The series has ended: the rests of all texts. Raises: NotFilterable."""
-        rests = [(name, *self._close(name)) for name in list(self._open)]
+        rests = [
+            (name, channel.like, channel.finish()) for name, channel in self._open.items() if not channel.has_ended
+        ]
         return [self._rest(like, name, rest) for name, like, rest in rests if rest]
 
     def _channel(self, name: Channel, *, is_json: bool) -> _Open:
         channel = self._open.get(name)
         if channel is None:
             if len(self._open) == CHANNELS_MAX:
-                raise NotFilterable("unparsable")
+                self._forget_one()
             channel = self._open[name] = _Open(HeldText(self._redacts, is_json=is_json), self._secrets)
         return channel
 
-    def _close(self, name: Channel) -> tuple[dict[str, Any], str]:
-        channel = self._open.pop(name)
-        return channel.like, channel.finish()
+    def _forget_one(self) -> None:
+        """Make room for another text. Raises: NotFilterable, when none has ended."""
+        ended = next((name for name, channel in self._open.items() if channel.has_ended), None)
+        if ended is None:
+            raise NotFilterable("unparsable")
+        del self._open[ended]
 
     def _rest(self, like: dict[str, Any], name: Channel, rest: str) -> Shown:
         event, path = carry(like, name)
@@ -179,11 +200,16 @@ def _number_of(event: Any) -> int | None:
 def filter_value(value: Any, is_strict: bool, filters: Filters, secrets: SecretScrubber) -> Any:
     """A whole JSON reply as it may be seen; a list of stream events is filtered as a stream. Raises: NotFilterable."""
     value = value if is_strict else client_json.without_halves(value)
-    if filters.inbound is None and isinstance(value, list) and any(read_spread(inner).pieces for inner in value):
+    if not filters.redacts:
+        return filters.json(value)
+    if filters.inbound is None:
         spread = SpreadText(filters, secrets)
-        shown = [each for inner in value for each in spread.take(inner)] + spread.finish()
-        return [each.value for each in shown]
-    return filters.json(value)
+        if isinstance(value, list) and any(read_spread(inner).pieces for inner in value):
+            shown = [each for inner in value for each in spread.take(inner)] + spread.finish()
+            return [each.value for each in shown]
+        if has_whole_texts(value):
+            return spread.take(value)[-1].value
+    return filters.json(forget_tokens(value))
 
 
 def _put(value: Any, path: Path, old: str, new: str) -> None:

@@ -24,6 +24,7 @@ from agenthifive.broker.streams import RecordTooLarge, Splitter
 from agenthifive.policy.held_text import HeldText
 from agenthifive.policy.replies import NotFilterable, filter_text
 
+JSON_SEQ: Final = "application/json-seq"
 _LINES_KEPT_MAX: Final = 64
 _DATA_ONLY: Final = re.compile(rb"data:[^\r\n]*(?:\r\n|\n|\r){2}")
 _MARK_BYTES: Final = 3
@@ -53,7 +54,7 @@ def open_rules(kind: Kind, content_type: str | None, filters: Filters, secrets: 
     if kind is Kind.EVENT_STREAM:
         return EventRules(filters, secrets)
     if kind is Kind.LINE_STREAM:
-        return LineRules(filters, secrets, is_json_seq=media_type_of(content_type) == "application/json-seq")
+        return LineRules(filters, secrets, is_json_seq=media_type_of(content_type) == JSON_SEQ)
     check_charset(content_type)
     filters.text(_PROBE)
     return TextRules(filters, content_type)

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from agenthifive.broker.content import Kind
+from agenthifive.broker.content import Kind, media_type_of
 from agenthifive.broker.decompress import BadEncoding, Decompressor, TooLarge
 from agenthifive.broker.dialects import dialect_of
 from agenthifive.broker.egress import Egress, EgressError, Outbound, as_egress
@@ -21,7 +21,7 @@ from agenthifive.broker.live import LiveStreams, Running
 from agenthifive.broker.model import Reply
 from agenthifive.broker.replies import Arrived, llm_headers
 from agenthifive.broker.scrub import SecretScrubber, StreamScrubber
-from agenthifive.broker.stream_rules import FilteredStream, open_filter
+from agenthifive.broker.stream_rules import JSON_SEQ, FilteredStream, open_filter
 from agenthifive.broker.streams import ends_at_border, stream_error
 from agenthifive.broker.wire import Wire, WireError
 from agenthifive.words import AuditDecision, Outcome
@@ -80,7 +80,8 @@ class Streaming:
                 is_stream=not sent.call.download,
             )
         decoder = Decompressor(arrived.encoding, limit_bytes=limit_bytes)
-        flow = _Flow(sent, outbound, wire, decoder, rules or scrubber.stream(), rules, kind)
+        is_json_seq = media_type_of(arrived.content_type) == JSON_SEQ
+        flow = _Flow(sent, outbound, wire, decoder, rules or scrubber.stream(), rules, kind, is_json_seq)
         return Reply(arrived.status if sent.call.via == "llm_proxy" else 200, headers, None, self._run(delivery, flow))
 
     async def _run(self, delivery: "Delivery", flow: "_Flow") -> AsyncGenerator[bytes, None]:
@@ -106,7 +107,7 @@ class Streaming:
                 sent.is_client_gone = error is None  # closed or cancelled from the client's side
             await _conclude(delivery, sent, error)
         if error is not None:
-            last = _last_words(sent, flow.kind, error.code, tail)
+            last = _last_words(flow, error.code, tail)
             if last:
                 yield last
             raise CutOff(error.code)
@@ -123,6 +124,7 @@ class _Flow:
     stream: FilteredStream | StreamScrubber
     rules: FilteredStream | None
     kind: Kind | None
+    is_json_seq: bool
 
 
 async def _pieces(flow: _Flow, running: Running) -> AsyncIterator[bytes]:
@@ -161,8 +163,9 @@ async def _pieces(flow: _Flow, running: Running) -> AsyncIterator[bytes]:
         raise CutOff(rules.fault)
 
 
-def _last_words(sent: "Sent", kind: Kind | None, code: str, tail: bytes) -> bytes:
+def _last_words(flow: _Flow, code: str, tail: bytes) -> bytes:
     """How the end is told in the stream's own form, so that a cut never looks like an end."""
+    sent, kind = flow.sent, flow.kind
     if kind not in (Kind.EVENT_STREAM, Kind.LINE_STREAM):
         return b""
     dialect = (
@@ -171,7 +174,8 @@ def _last_words(sent: "Sent", kind: Kind | None, code: str, tail: bytes) -> byte
         else None
     )
     message = "The stream ended early; what was received is not complete."
-    return stream_error(kind, dialect, code, message, is_at_border=ends_at_border(kind, tail))
+    is_at_border = ends_at_border(kind, tail)
+    return stream_error(kind, dialect, code, message, is_at_border=is_at_border, is_json_seq=flow.is_json_seq)
 
 
 async def _conclude(delivery: "Delivery", sent: "Sent", error: EgressError | CutOff | None) -> None:

@@ -53,7 +53,7 @@ class HeldText:
         return piece
 
     def finish(self) -> str:
-        """The text has ended: give the rest."""
+        """The text has ended: give the rest. Should it go on all the same, what was given still counts as context."""
         rest = ""
         for stage in self._stages:
             rest = stage.feed(rest) + stage.finish()
@@ -90,9 +90,12 @@ class _Stage:
         return self._decide(cut) if cut > self._decided else ""
 
     def finish(self) -> str:
+        end = len(self._window)
         if self._has_begun or _LONE_SURROGATE.search(self._window):
-            return self._decide(len(self._window))
-        return self._whole(self._window)
+            return self._decide(end) if end > self._decided else ""
+        shown = self._whole(self._window)
+        self._move_to(end, ())
+        return shown
 
     def _whole(self, text: str) -> str:
         """A text that was held from its beginning to its end."""
@@ -150,7 +153,7 @@ class _JsonStage(_Stage):
         self._is_in_string = self._is_escaped = False
 
     def _whole(self, text: str) -> str:
-        return self._decide(len(text))
+        return self._decide(len(text)) if text else ""
 
     def _find(self, text: str) -> Sequence[Finding]:
         if "\\" not in text:
