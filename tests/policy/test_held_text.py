@@ -55,6 +55,7 @@ def splits(text: str) -> list[list[str]]:
     return [at_all(text, cut) for cut in cuts] + [list(text)]
 
 
+NUMBER = "4242424242424242"
 CARDS = custom(r"\b\d{16}\b", r"[a-z]+@[a-z]+\.org")
 words = st.lists(
     st.sampled_from(["4242424242424242", "anna@example.org", "word", " ", "é😀", "42", "\n", "x" * 40]), max_size=60
@@ -155,6 +156,20 @@ class TestToolArguments:
         for pieces in [list(text), *(at_all(text, (at,)) for at in range(len(text)))]:
             assert json.loads(joined(pieces, CARDS, is_json=True)) == expected
 
+    @pytest.mark.parametrize(
+        "number",
+        ["-" + NUMBER, NUMBER + "1", NUMBER + ".5", NUMBER + "e3", NUMBER + NUMBER, f"-0.{NUMBER}E+2"],
+    )
+    def test_a_number_goes_as_a_whole(self, number: str) -> None:
+        rules = custom(r"\d{16}")
+        for text in (f'{{"n":{number},"m":[{number}]}}', f"  {number}\n"):
+            for pieces in [list(text), *(at_all(text, (at,)) for at in range(len(text)))]:
+                shown = json.loads(joined(pieces, rules, is_json=True))
+                assert shown in ({"n": "[REDACTED]", "m": ["[REDACTED]"]}, "[REDACTED]")
+
+    def test_a_full_stop_behind_a_number_is_none_of_it(self) -> None:
+        assert redact_json_text("say 4242424242424242. Or", CARDS) == 'say "[REDACTED]". Or'
+
     def test_it_does_so_behind_a_long_text_with_quotes_and_backslashes(self) -> None:
         text = json.dumps({"s": 'a "quoted" \\ word ' * 60, "n": 4242424242424242, "t": "\\"})
         shown = {joined(cut(text, [n]), CARDS, is_json=True) for n in (1, 2, 7, 300, 5000)}
@@ -182,7 +197,19 @@ class TestToolArguments:
     @settings(max_examples=200, deadline=None)
     @given(
         st.recursive(
-            st.sampled_from([4242424242424242, "4242424242424242", "a anna@example.org", 'q"\\\n', "é", 7, None]),
+            st.sampled_from(
+                [
+                    4242424242424242,
+                    -4242424242424242,
+                    4242424242424242.5,
+                    "4242424242424242",
+                    "a anna@example.org",
+                    'q"\\\n',
+                    "é",
+                    7,
+                    None,
+                ]
+            ),
             lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from("ab\\"), inner, max_size=3),
             max_leaves=25,
         ),

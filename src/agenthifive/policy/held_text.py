@@ -24,6 +24,8 @@ _CONTEXT_CHARS_MAX: Final = 1024  # when a finding reaches from the context into
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _JSON_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|([^u]))", re.DOTALL)
 _JSON_STRING_PARTS: Final = re.compile(r'[^"\\]+')
+_JSON_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_PART_OF_NUMBER: Final = re.compile(r"[\d.eE+-]+")
 _SHORT_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -157,11 +159,31 @@ class _JsonStage(_Stage):
 
     def _find(self, text: str) -> Sequence[Finding]:
         if "\\" not in text:
-            return super()._find(text)
-        plain, places = _without_escapes(text)
-        return [
-            changed(finding, start=places[finding.start], end=places[finding.end]) for finding in super()._find(plain)
-        ]
+            findings = super()._find(text)
+        else:
+            plain, places = _without_escapes(text)
+            findings = [changed(f, start=places[f.start], end=places[f.end]) for f in super()._find(plain)]
+        whole: list[Finding] = []
+        for finding in findings:
+            widened = self._widen(text, finding)
+            if whole and widened.start < whole[-1].end:
+                widened = changed(whole.pop(), end=widened.end)
+            whole.append(widened)
+        return whole
+
+    def _widen(self, text: str, finding: Finding) -> Finding:
+        """A finding in a number outside of a string as the whole number: no sign or digit may stay beside a string."""
+        start = finding.start
+        if not _PART_OF_NUMBER.fullmatch(text, start, finding.end):
+            return finding
+        while start and _PART_OF_NUMBER.fullmatch(text, start - 1, start):
+            start -= 1
+        number = _JSON_NUMBER.match(text, start)
+        if number is None or number.end() < finding.end or number.end() <= self._decided:
+            return finding
+        if self._state_at(max(start, self._decided))[0]:
+            return finding
+        return changed(finding, start=start, end=number.end())
 
     def _mark(self, finding: Finding) -> str:
         """The placeholder as JSON text, with the quotes that keep strings whole at both of its ends."""
