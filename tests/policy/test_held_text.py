@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_a_finding_as_long_as_what_is_held_is_found_whole(length: int) -> None:
 @pytest.mark.parametrize("size", [1, 3, 64, 5000])
 def test_an_endless_finding_is_replaced_once_and_kept_in_bounded_memory(pattern: str, size: int) -> None:
     rules = custom(pattern)
-    text = "n " + "4" * 4800 + " end"
+    text = "n " + "4" * 1600 + " end"
     held = HeldText(rules)
     shown = ""
     for piece in cut(text, [size]):
@@ -169,6 +170,14 @@ class TestToolArguments:
 
     def test_a_full_stop_behind_a_number_is_none_of_it(self) -> None:
         assert redact_json_text("say 4242424242424242. Or", CARDS) == 'say "[REDACTED]". Or'
+
+    @pytest.mark.parametrize(
+        "text", [f"[{','.join([NUMBER] * 50_000)}]", "[" + "4" * 900_000 + "]", '["' + "4" * 900_000 + '"]']
+    )
+    def test_the_work_grows_with_the_text_and_no_faster(self, text: str) -> None:
+        started = time.process_time()
+        json.loads(redact_json_text(text, custom(r"\d{16}")))
+        assert time.process_time() - started < 10  # the square of it would be hours
 
     def test_it_does_so_behind_a_long_text_with_quotes_and_backslashes(self) -> None:
         text = json.dumps({"s": 'a "quoted" \\ word ' * 60, "n": 4242424242424242, "t": "\\"})

@@ -24,8 +24,12 @@ _CONTEXT_CHARS_MAX: Final = 1024  # when a finding reaches from the context into
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _JSON_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|([^u]))", re.DOTALL)
 _JSON_STRING_PARTS: Final = re.compile(r'[^"\\]+')
-_JSON_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
-_PART_OF_NUMBER: Final = re.compile(r"[\d.eE+-]+")
+_JSON_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_PART_OF_NUMBER: Final = re.compile(r"[0-9.eE+-]+")
+_OF_NUMBERS: Final = frozenset("0123456789.eE+-")
+_NUMBER_CHARS_MAX: Final = 64
+_State = tuple[bool, bool]  # a string is open, a backslash in it is
+_OUTSIDE: Final[_State] = (False, False)
 _SHORT_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -146,13 +150,14 @@ class _Stage:
 
 
 class _JsonStage(_Stage):
-    """A rule over JSON text. `_is_in_string` and `_is_escaped` say what stands at `_decided`."""
+    """A rule over JSON text. `_state` says what is open at `_decided`, `_seen` what is at the place looked at last."""
 
-    __slots__ = ("_is_escaped", "_is_in_string")
+    __slots__ = ("_seen", "_state")
 
     def __init__(self, rule: ReplyRule) -> None:
         super().__init__(rule)
-        self._is_in_string = self._is_escaped = False
+        self._state = _OUTSIDE
+        self._seen = (0, _OUTSIDE)
 
     def _whole(self, text: str) -> str:
         return self._decide(len(text)) if text else ""
@@ -167,38 +172,42 @@ class _JsonStage(_Stage):
         for finding in findings:
             widened = self._widen(text, finding)
             if whole and widened.start < whole[-1].end:
-                widened = changed(whole.pop(), end=widened.end)
-            whole.append(widened)
+                whole[-1] = changed(whole[-1], end=max(whole[-1].end, widened.end))
+            else:
+                whole.append(widened)
         return whole
 
     def _widen(self, text: str, finding: Finding) -> Finding:
         """A finding in a number outside of a string as the whole number: no sign or digit may stay beside a string."""
-        start = finding.start
-        if not _PART_OF_NUMBER.fullmatch(text, start, finding.end):
+        start, end = finding.start, finding.end
+        if not _PART_OF_NUMBER.fullmatch(text, start, end) or self._state_at(max(start, self._decided))[0]:
             return finding
-        while start and _PART_OF_NUMBER.fullmatch(text, start - 1, start):
+        first = max(0, start - _NUMBER_CHARS_MAX)
+        while start > first and text[start - 1] in _OF_NUMBERS:
             start -= 1
-        number = _JSON_NUMBER.match(text, start)
-        if number is None or number.end() < finding.end or number.end() <= self._decided:
-            return finding
-        if self._state_at(max(start, self._decided))[0]:
-            return finding
-        return changed(finding, start=start, end=number.end())
+        number = _JSON_NUMBER.match(text, start, end + _NUMBER_CHARS_MAX)
+        return finding if number is None or number.end() < end else changed(finding, start=start, end=number.end())
 
     def _mark(self, finding: Finding) -> str:
         """The placeholder as JSON text, with the quotes that keep strings whole at both of its ends."""
-        start = max(finding.start, self._decided)
-        is_in_string, is_escaped = self._state_at(start)
-        ends_in_string, _ = _advance(self._window[start : finding.end], is_in_string, is_escaped)
+        is_in_string, _ = self._state_at(max(finding.start, self._decided))
+        ends_in_string, _ = self._state_at(finding.end)
         text = dumps(super()._mark(finding)).decode()
         return text[is_in_string : len(text) - ends_in_string]
 
-    def _state_at(self, position: int) -> tuple[bool, bool]:
-        return _advance(self._window[self._decided : position], self._is_in_string, self._is_escaped)
+    def _state_at(self, position: int) -> _State:
+        """What is open at a place from `_decided` on; looking from left to right costs the way only once."""
+        seen, state = self._seen
+        if seen < self._decided or position < seen:
+            seen, state = self._decided, self._state
+        state = _advance(self._window[seen:position], state)
+        self._seen = (position, state)
+        return state
 
     def _move_to(self, cut: int, findings: Sequence[Finding]) -> None:
-        self._is_in_string, self._is_escaped = self._state_at(cut)
+        self._state = self._state_at(cut)
         super()._move_to(cut, findings)
+        self._seen = (self._decided, self._state)
 
 
 def _searchable(text: str) -> str:
@@ -206,8 +215,9 @@ def _searchable(text: str) -> str:
     return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
-def _advance(text: str, is_in_string: bool, is_escaped: bool) -> tuple[bool, bool]:
-    """Whether a string of JSON text is open after this part of it, and whether a backslash is."""
+def _advance(text: str, state: _State) -> _State:
+    """What is open after a part of JSON text."""
+    is_in_string, is_escaped = state
     for char in _JSON_STRING_PARTS.sub("_", text):
         if is_escaped:
             is_escaped = False
