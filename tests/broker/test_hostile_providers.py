@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from agenthifive.audit.chains import Instance
-from agenthifive.broker import http as broker_http
+from agenthifive.broker import sending
 from agenthifive.db.database import Database
 from fakes import Received, Script, raw, respond
 from world import SECRET, Bot, World, make_world
@@ -82,7 +82,7 @@ async def test_a_reply_that_is_not_plain_http_is_refused_and_recorded_as_perhaps
 async def test_a_client_that_stops_reading_a_download_is_dropped_and_nothing_piles_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_http, "_CLIENT_STALL_S", 0.3)
+    monkeypatch.setattr(sending, "STALL_S", 0.3)
     bot = await world.ready()
     left = asyncio.Event()
     sent_bytes = 0

@@ -25,6 +25,7 @@ _MEDIA_TYPE: Final = re.compile(rf"[ \t]*({_TOKEN})/({_TOKEN})[ \t]*(?:;.*)?")
 _CHARSET: Final = re.compile(rf";[ \t]*charset[ \t]*=[ \t]*(?:\"({_TOKEN})\"|({_TOKEN}))", re.IGNORECASE)
 _LINE_STREAMS: Final = frozenset({"application/x-ndjson", "application/jsonl", "application/json-seq"})
 _TEXTS: Final = frozenset({"application/xml", "application/javascript", "application/x-www-form-urlencoded"})
+_UTF8_NAMES: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _CHARSETS: Final = {
     "iso-8859-1": "latin-1",
     "iso8859-1": "latin-1",
@@ -74,6 +75,18 @@ def charset_of(content_type: str | None, sample: bytes = b"") -> str:
         return "utf-16"
     match = _CHARSET.search(content_type) if content_type else None
     return _CHARSETS.get((match[1] or match[2]).lower(), "utf-8") if match else "utf-8"
+
+
+def has_known_charset(content_type: str | None) -> bool:
+    """Whether no charset is declared, or one we can read."""
+    match = _CHARSET.search(content_type) if content_type else None
+    return match is None or (match[1] or match[2]).lower() in _CHARSETS.keys() | _UTF8_NAMES
+
+
+def in_utf8(content_type: str | None) -> str | None:
+    """The content type of a text that was filtered: it is in UTF-8 whatever it was in before."""
+    media_type = media_type_of(content_type)
+    return content_type if media_type is None or charset_of(content_type) == "utf-8" else f"{media_type}; charset=utf-8"
 
 
 def decode_text(data: bytes, content_type: str | None) -> str:

@@ -22,11 +22,12 @@ from agenthifive.broker import records
 from agenthifive.broker.content import Kind, kind_of
 from agenthifive.broker.decompress import BadEncoding, Decompressor, TooLarge
 from agenthifive.broker.egress import Egress, EgressError, Outbound, as_egress
+from agenthifive.broker.filters import Filters, unfilterable
 from agenthifive.broker.idempotency import Idempotency
 from agenthifive.broker.judge import Judged
 from agenthifive.broker.model import Call, Grant, Reply
 from agenthifive.broker.redirects import follow
-from agenthifive.broker.replies import Arrived, Filters, envelope, passed_on, summary_of_binary
+from agenthifive.broker.replies import Arrived, envelope, passed_on, summary_of_binary
 from agenthifive.broker.scrub import SecretScrubber
 from agenthifive.broker.streaming import Streaming
 from agenthifive.broker.wire import Wire, WireError
@@ -39,7 +40,6 @@ BUFFERED_BYTES_MAX: Final = 10 * 1024 * 1024
 _BUFFERED_IDLE_S: Final = 60.0
 _BUFFERED_TOTAL_S: Final = 120.0
 _LLM_TOTAL_S: Final = 600.0
-_STREAMS: Final = frozenset({Kind.EVENT_STREAM, Kind.LINE_STREAM})
 
 log = structlog.get_logger(__name__)
 AuthFailure = Callable[[Grant, int, bytes | None], None]
@@ -146,12 +146,14 @@ class Delivery:
         wants_raw = is_success and (call.stream or call.download or call.via == "llm_proxy")
         kind = kind_of(arrived.content_type, None) if arrived.content_type is not None else None
         if kind is Kind.BINARY and not wants_raw and call.via == "execute" and arrived.may_have_body:
-            _refuse_unfilterable(filters, "binary")
+            if filters:
+                raise unfilterable("binary")
             self._egress.release(outbound, wire)
             return await self._succeed(sent, summary_of_binary(sent, arrived, scrubber), None)
-        if wants_raw and (kind in _STREAMS or kind is Kind.BINARY or (kind is not Kind.JSON and not filters)):
-            _refuse_unfilterable(filters, "binary" if kind is Kind.BINARY else None)
-            return self._stream(sent, outbound, wire, scrubber, arrived, kind)
+        if wants_raw and kind is not Kind.JSON and (kind is not None or not filters):
+            if filters and kind is Kind.BINARY:
+                raise unfilterable("binary")
+            return self._stream(sent, outbound, wire, scrubber, arrived, kind, filters)
         body = await self._read(sent, wire, arrived)
         self._egress.release(outbound, wire)
         sent.size_bytes = len(body)
@@ -164,14 +166,21 @@ class Delivery:
         return await self._succeed(sent, reply, reply.body)
 
     def _stream(
-        self, sent: Sent, outbound: Outbound, wire: Wire, scrubber: SecretScrubber, arrived: Arrived, kind: Kind | None
+        self,
+        sent: Sent,
+        outbound: Outbound,
+        wire: Wire,
+        scrubber: SecretScrubber,
+        arrived: Arrived,
+        kind: Kind | None,
+        filters: Filters,
     ) -> Reply:
         policy = sent.grant.policy
         assert policy is not None
         default = self._max_download_bytes if sent.call.download else BUFFERED_BYTES_MAX
         limit = policy.max_response_bytes or default
         _check_declared(arrived, limit)
-        return self._streaming.begin(self, sent, outbound, wire, scrubber, arrived, kind, limit)
+        return self._streaming.begin(self, sent, outbound, wire, scrubber, arrived, kind, filters, limit)
 
     async def _read(self, sent: Sent, wire: Wire, arrived: Arrived) -> bytes:
         """The whole body, decoded. Raises: WireError, TooLarge, BadEncoding, EgressError."""
@@ -287,14 +296,3 @@ def explain(error: EgressError, host: str) -> AppError:
 def _check_declared(arrived: Arrived, limit_bytes: int) -> None:
     if arrived.encoding is None and arrived.declared_bytes is not None and arrived.declared_bytes > limit_bytes:
         raise EgressError("response_too_large", "", was_sent=True)
-
-
-def _refuse_unfilterable(filters: Filters, detail: str | None) -> None:
-    """A reply that rules apply to and that cannot be filtered is refused, never passed."""
-    if filters:
-        raise AppError(
-            "response_not_filterable",
-            "Response rules of the policy apply to this reply and it cannot be filtered in this form. "
-            "Ask for JSON without stream or download.",
-            detail=detail,
-        )

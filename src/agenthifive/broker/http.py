@@ -7,9 +7,8 @@ Source: contract/broker.md sections 1, 2 and 14, http.md section 5.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -21,7 +20,7 @@ from agenthifive import strict_json
 from agenthifive.broker.broker import Broker
 from agenthifive.broker.llm import LLM_ACCESS, LlmRoute, read_llm_call, refusal_for, route_of
 from agenthifive.broker.model import Call, Principal, Reply
-from agenthifive.broker.streaming import CutOff
+from agenthifive.broker.sending import send_chunks
 from agenthifive.db.database import as_unavailable
 from agenthifive.edge.answers import refusal, refusal_headers
 from agenthifive.edge.body import ClientGone, read_body
@@ -36,7 +35,6 @@ from agenthifive.words import PrincipalType, Scope
 
 EXECUTE_ACCESS: Final = Access(Scope.VAULT_EXECUTE, RoleRule.ADMIN, agents=True)
 BODY_TOTAL_S: Final = 300.0
-_CLIENT_STALL_S: Final = 60.0
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _READ_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"idempotency-key", b"x-ah5-session-key"})
 _KEY_MAX: Final = 128
@@ -113,7 +111,7 @@ class BrokerHttp:
             reply = await self._answer(scope, receive, route)
         except AppError as error:
             reply = refusal_for(route, error, self._broker.grants.catalog) if route is not None else _refusal(error)
-        await _send(reply, receive, send)
+        await _send(reply, receive, send, self._departures)
 
     async def _answer(self, scope: AsgiScope, receive: Receive, route: LlmRoute | None) -> Reply:
         try:
@@ -131,8 +129,11 @@ class BrokerHttp:
             raise AppError("method_not_allowed", f"Use {allow} here.", headers={"allow": allow})
         context: Context = scope[CONTEXT_KEY]
         principal = await self._authenticate(scope, context, EXECUTE_ACCESS if route is None else LLM_ACCESS)
-        with self._present(principal.id):
+        self._arrive(principal.id)
+        try:
             return await self._carry_out(scope, receive, route, principal, context)
+        finally:
+            self._leave(principal.id)
 
     async def _carry_out(
         self, scope: AsgiScope, receive: Receive, route: LlmRoute | None, principal: Principal, context: Context
@@ -157,9 +158,8 @@ class BrokerHttp:
         finally:
             self._departures.remove(watched)
 
-    @contextlib.contextmanager
-    def _present(self, principal_id: str) -> Iterator[None]:
-        """A call under way. As many of one principal may come and go as may run; more are turned away unread,
+    def _arrive(self, principal_id: str) -> None:
+        """A call is under way. As many of one principal may come and go as may run; more are turned away unread,
         so that nobody fills the places of the process. Raises: AppError (429, 503)."""
         present = self._calls.get(principal_id, 0)
         if present >= 2 * self._broker.agent_max_in_flight:
@@ -169,13 +169,12 @@ class BrokerHttp:
             raise AppError("unavailable", "This server is at its limit of running calls. Try again.", retry_after_s=1)
         self._calls[principal_id] = present + 1
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            left = self._calls.pop(principal_id) - 1
-            if left:
-                self._calls[principal_id] = left
+
+    def _leave(self, principal_id: str) -> None:
+        self.in_flight -= 1
+        left = self._calls.pop(principal_id) - 1
+        if left:
+            self._calls[principal_id] = left
 
     async def _authenticate(self, scope: AsgiScope, context: Context, access: Access) -> Principal:
         """Agents by the grants in memory; persons and PATs by the gatekeeper. Raises: AppError."""
@@ -282,7 +281,7 @@ def _refusal(error: AppError) -> Reply:
     return Reply(error.status, headers, bytes(answer.body))
 
 
-async def _send(reply: Reply, receive: Receive, send: Send) -> None:
+async def _send(reply: Reply, receive: Receive, send: Send, departures: Departures) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers]
     if reply.chunks is None:
         body = reply.body or b""
@@ -291,39 +290,4 @@ async def _send(reply: Reply, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": body})
         return
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await _send_chunks(reply, receive, send)
-
-
-async def _send_chunks(reply: Reply, receive: Receive, send: Send) -> None:
-    """Pass pieces on as they come; leave as soon as the client has."""
-    chunks: Any = reply.chunks
-    task = asyncio.current_task()
-    assert task is not None
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        task.cancel()
-
-    watcher = asyncio.get_running_loop().create_task(watch())
-    try:
-        async for piece in chunks:
-            async with asyncio.timeout(_CLIENT_STALL_S):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-    except CutOff:
-        raise ConnectionAbortedError from None  # the connection ends without the final chunk
-    except TimeoutError:
-        raise ConnectionAbortedError from None
-    except asyncio.CancelledError:
-        if not gone:
-            raise
-        task.uncancel()
-        raise ClientGone from None
-    finally:
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError, CutOff):
-            await chunks.aclose()
+    await send_chunks(reply.chunks, receive, send, departures)

@@ -1,6 +1,6 @@
 """The values of a brokered call: Call -> Grant -> Outbound -> Reply. Frozen, no behaviour beyond derivation."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,4 +118,4 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     headers: Sequence[tuple[str, str]]
     body: bytes | None = None
-    chunks: AsyncIterator[bytes] | None = None
+    chunks: AsyncGenerator[bytes, None] | None = None

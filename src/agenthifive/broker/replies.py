@@ -1,6 +1,6 @@
 """Replies as bytes: the envelope of `execute`, and the provider's own reply passed on by the LLM proxy.
 
-    body -> field rules (parsed JSON only) -> secret scrub -> envelope | as it is
+    body -> inbound filters and response rules -> secret scrub -> envelope | as it is
 
 Source: contract/broker.md sections 2, 10 and 14.3.
 """
@@ -11,45 +11,29 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from agenthifive import strict_json
-from agenthifive.broker.content import Kind, decode_text
+from agenthifive.broker import client_json
+from agenthifive.broker.content import Kind, decode_text, in_utf8, kind_of
 from agenthifive.broker.downloads import attachment_payload, binary_summary
+from agenthifive.broker.filters import Filters, unfilterable
 from agenthifive.broker.headers import envelope_headers, file_name_in, llm_reply_headers, raw_reply_headers
 from agenthifive.broker.model import Reply
 from agenthifive.broker.scrub import SecretScrubber
+from agenthifive.broker.spread_text import filter_value
+from agenthifive.broker.stream_rules import apply_rules, check_charset
 from agenthifive.errors import AppError
-from agenthifive.policy.constraints.inbound import Inbound
 from agenthifive.policy.model import Allow
-from agenthifive.policy.replies import NotFilterable, filter_json, filter_text
-from agenthifive.policy.rules import ReplyRule
+from agenthifive.policy.replies import NotFilterable
 
 if TYPE_CHECKING:
     from agenthifive.broker.delivery import Sent
 
+_SAMPLE_BYTES: Final = 512
 _NO_BODY: Final = frozenset({204, 205, 304})
 _JSON: Final = "application/json"
+_STREAMS: Final = frozenset({Kind.EVENT_STREAM, Kind.LINE_STREAM})
 _validate = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 Pairs = list[tuple[str, str]]
-
-
-class Filters(msgspec.Struct, frozen=True):
-    """What must happen to a reply before an agent sees it: places taken out, then the response rules."""
-
-    rules: tuple[ReplyRule, ...] = ()
-    inbound: Inbound | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.rules) or self.inbound is not None
-
-    def json(self, value: Any) -> Any:
-        """A JSON reply as it may be seen. Raises: NotFilterable."""
-        return filter_json(value if self.inbound is None else self.inbound(value), self.rules)
-
-    def text(self, text: str) -> str:
-        """Any other textual reply as it may be seen. Raises: NotFilterable."""
-        if self.inbound is not None:
-            raise NotFilterable("unparsable")
-        return filter_text(text, self.rules)
 
 
 class Arrived:
@@ -79,6 +63,11 @@ class Arrived:
         """Whether the status allows a body and the head does not deny one."""
         return self.status not in _NO_BODY and self.declared_bytes != 0
 
+    def in_utf8(self) -> "Arrived":
+        """The head of a text that was filtered."""
+        shown = in_utf8(self.content_type) or ""
+        return Arrived(self.status, [(n, shown if n == "content-type" else v) for n, v in self.headers])
+
 
 def envelope(
     sent: "Sent", arrived: Arrived, kind: Kind, body: bytes, filters: Filters, scrubber: SecretScrubber
@@ -89,7 +78,7 @@ def envelope(
     elif kind is Kind.JSON:
         shown = _json_body(body, arrived, filters, scrubber)
     else:
-        shown = _encode(scrubber.scrub_text(_text(body, arrived, kind, filters)))
+        shown = _encode(scrubber.scrub_text(_text(body, arrived.content_type, kind, filters, scrubber)))
     return _wrap(sent, arrived, shown, scrubber)
 
 
@@ -111,25 +100,25 @@ def passed_on(
 
     Raises: AppError (response_not_filterable, upstream_invalid).
     """
+    content_type = arrived.content_type
+    file_name = file_name_in(arrived.disposition) if arrived.disposition else None
     if sent.call.download and kind is Kind.JSON:
-        attachment = attachment_payload(_parsed(body, filters))
-        if attachment is not None:
-            return _attached(
-                sent, arrived, attachment.data, attachment.content_type, attachment.filename, filters, scrubber
-            )
-    if kind is Kind.JSON:
-        shown = _json_body(body, arrived, filters, scrubber) if body else b""
-    elif kind is Kind.BINARY and not filters:
+        attachment = attachment_payload(_parsed(body))
+        if attachment is not None:  # a file that travelled inside JSON, from here on the file it is
+            body, content_type, file_name = attachment.data, attachment.content_type, attachment.filename
+            kind = kind_of(content_type, body[:_SAMPLE_BYTES])
+    if kind is Kind.BINARY and not filters:
         shown = _checked_binary(body, scrubber)
-    elif filters:
-        shown = scrubber.scrub_text(_text(body, arrived, kind, filters)).encode("utf-8")
+    elif filters and body:
+        shown = _filtered(body, content_type, kind, filters, scrubber)
+        arrived, content_type = arrived.in_utf8(), in_utf8(content_type)
     else:
         shown = scrubber.scrub_bytes(body)
     if sent.call.via == "llm_proxy":
         return Reply(arrived.status, llm_headers(sent, arrived, scrubber), shown)
     headers = raw_reply_headers(
-        content_type=arrived.content_type,
-        file_name=file_name_in(arrived.disposition) if arrived.disposition else None,
+        content_type=content_type,
+        file_name=file_name,
         content_length=len(shown),
         provider_status=arrived.status,
         audit_id=sent.audit_id,
@@ -147,37 +136,12 @@ def llm_headers(sent: "Sent", arrived: Arrived, scrubber: SecretScrubber) -> Pai
     )
 
 
-def _attached(
-    sent: "Sent",
-    arrived: Arrived,
-    data: bytes,
-    content_type: str,
-    file_name: str | None,
-    filters: Filters,
-    scrubber: SecretScrubber,
-) -> Reply:
-    """A file that travelled inside JSON, as the file it is."""
-    if filters:
-        raise _unfilterable("binary")
-    headers = raw_reply_headers(
-        content_type=content_type,
-        file_name=file_name,
-        content_length=len(data),
-        provider_status=arrived.status,
-        audit_id=sent.audit_id,
-        is_stream=False,
-    )
-    return Reply(200, headers, _checked_binary(data, scrubber))
-
-
 def _json_body(body: bytes, arrived: Arrived, filters: Filters, scrubber: SecretScrubber) -> bytes:
     """The JSON value as text that stands in an answer of ours; what is not JSON becomes a string."""
     if filters:
-        try:
-            return _encode(scrubber.scrub_json(filters.json(_parsed(body, filters))))
-        except NotFilterable as error:
-            raise _unfilterable(error.detail) from None
-    body = scrubber.scrub_bytes(body)
+        body = _filtered(body, arrived.content_type, Kind.JSON, filters, scrubber)
+    else:
+        body = scrubber.scrub_bytes(body)
     try:
         _validate(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -185,23 +149,49 @@ def _json_body(body: bytes, arrived: Arrived, filters: Filters, scrubber: Secret
     return body
 
 
-def _text(body: bytes, arrived: Arrived, kind: Kind, filters: Filters) -> str:
-    """A textual reply as the rules leave it."""
-    if filters and kind is Kind.BINARY:
-        raise _unfilterable("binary")
-    text = decode_text(body, arrived.content_type)
+def _filtered(body: bytes, content_type: str | None, kind: Kind, filters: Filters, scrubber: SecretScrubber) -> bytes:
+    """A whole reply as the rules and the scrub leave it. Raises: AppError."""
+    if kind is not Kind.JSON:
+        return scrubber.scrub_text(_text(body, content_type, kind, filters, scrubber)).encode()
     try:
-        return filters.text(text) if filters else text
+        value, is_strict = client_json.loads(body)
+        return client_json.dumps(scrubber.scrub_json(filter_value(value, is_strict, filters, scrubber)))
+    except client_json.NotJson:
+        pass
+    except RecursionError:
+        raise unfilterable("unparsable") from None
     except NotFilterable as error:
-        raise _unfilterable(error.detail) from None
+        raise unfilterable(error.detail) from None
+    try:
+        return scrubber.scrub_text(filters.broken_json(decode_text(body, content_type))).encode()
+    except NotFilterable as error:
+        raise unfilterable(error.detail) from None
 
 
-def _parsed(body: bytes, filters: Filters) -> Any:
+def _text(body: bytes, content_type: str | None, kind: Kind, filters: Filters, scrubber: SecretScrubber) -> str:
+    """A textual reply as the rules leave it. Raises: AppError."""
+    if not filters:
+        return decode_text(body, content_type)
+    if kind is Kind.BINARY:
+        raise unfilterable("binary")
+    try:
+        if kind not in _STREAMS:
+            check_charset(content_type)
+            return filters.text(decode_text(body, content_type))
+        shown, fault = apply_rules(kind, content_type, filters, scrubber, body)
+    except NotFilterable as error:
+        raise unfilterable(error.detail) from None
+    if fault == "response_too_large":
+        raise AppError(fault, "An event or record of the reply is larger than 1 MiB. Ask for less at a time.")
+    if fault:
+        raise unfilterable("unparsable")
+    return shown.decode("utf-8", "replace")
+
+
+def _parsed(body: bytes) -> Any:
     try:
         return strict_json.loads(body)
     except strict_json.InvalidJson:
-        if filters:
-            raise _unfilterable("unparsable") from None
         return None
 
 
@@ -237,12 +227,3 @@ def _redactions(sent: "Sent") -> bytes:
     found = [{"type": item.type, "field": item.field, "count": item.count} for item in decision.redactions]
     members = {"piiRedacted": True, "redactions": found, "hint": "Parts of the request were masked by the policy."}
     return b"," + _encode(members)[1:-1]
-
-
-def _unfilterable(detail: str) -> AppError:
-    return AppError(
-        "response_not_filterable",
-        "Response rules of the policy apply to this reply and it cannot be filtered in this form. "
-        "Ask the owner to change the policy or the provider for JSON.",
-        detail=detail,
-    )

@@ -3,12 +3,15 @@
     bytes -> event_splitter().feed -> records, each with the empty line that ends it, bytes unchanged
              read_event(record)    -> Event: what a client dispatches
              with_data(record, s)  -> the same record with other data; comments and unknown fields stay
+             with_others(record, f)-> the same record with other values in every line but the data
+             write_event(name, s)  -> an event of our own
 
 LF, CRLF and CR end a line; an event whose lines end in a bare CR ends at once with its empty line, a line feed after it
 is an empty line of its own. Source: contract/broker.md section 10.3; https://html.spec.whatwg.org/ section 9.2.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,6 +73,28 @@ def with_data(record: bytes, data: str) -> bytes:
             pieces.append(_BOM if line.startswith(_BOM) else b"")
             pieces += [b"data: " + part.encode() + (ending or b"\n") for part in _LINE_BREAK.split(data)]
     return b"".join(pieces)
+
+
+def with_others(record: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """The record with every line changed that is neither data nor empty: comments, names, ids, unknown fields.
+
+    Shapes:
+        change: gives a line without line breaks for one.
+    """
+    pieces: list[bytes] = []
+    for line, ending in _LINE.findall(record):
+        is_other = line and _split_field(line)[0] != b"data"
+        pieces += (change(line) if is_other else line, ending)
+    return b"".join(pieces)
+
+
+def write_event(name: str | None, data: str) -> bytes:
+    """An event of our own.
+
+    Shapes:
+        name, data: without line breaks.
+    """
+    return (b"event: " + name.encode() + b"\n" if name is not None else b"") + b"data: " + data.encode() + b"\n\n"
 
 
 def _split_field(line: bytes) -> tuple[bytes, bytes]:

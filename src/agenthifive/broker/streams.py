@@ -1,20 +1,15 @@
-"""What event streams and line streams share: cutting into records, the end after a fault, the seam for filters.
-
-    provider bytes -> Decompressor -> open_filter(...) -> agent
-                                      scrub only: bytes pass as they are, nothing is parsed
-                                      response rule: Splitter -> record by record (refused until it exists)
+"""What event streams and line streams share: cutting into records, and the end after a fault.
 
 Source: contract/broker.md sections 10.3 and 14.4.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from agenthifive import strict_json
 from agenthifive.broker.content import Kind
 from agenthifive.broker.llm_errors import ANTHROPIC, OPENAI_RESPONSES, vendor_error
-from agenthifive.broker.scrub import SecretScrubber
-from agenthifive.errors import STATUS, AppError
+from agenthifive.errors import STATUS
 
 RECORD_MAX_BYTES: Final = 1024 * 1024
 
@@ -68,35 +63,6 @@ class Splitter:
     def finish(self) -> bytes:
         """The last record, which nothing ended. It is judged like any other: some clients read it."""
         return bytes(self._pending)
-
-
-class StreamFilter(Protocol):
-    """What every streamed byte goes through. The output does not depend on how the input was cut."""
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take the next bytes, give what is decided."""
-        ...
-
-    def finish(self) -> bytes:
-        """The stream has ended: give the rest."""
-        ...
-
-
-def open_filter(secrets: SecretScrubber, *, rule_matches: bool) -> StreamFilter:
-    """The filter of one streamed reply.
-
-    GAP: response rules are not applied inside streams yet; a stream one of them matches is refused, never passed.
-
-    Raises: AppError `response_not_filterable`.
-    """
-    if rule_matches:
-        raise AppError(
-            "response_not_filterable",
-            "A rule of this policy filters this reply, which cannot be done while it is streamed. "
-            "Send the call again without stream.",
-            detail="unparsable",
-        )
-    return secrets.stream()
 
 
 def ends_at_border(kind: Kind, passed: bytes) -> bool:
