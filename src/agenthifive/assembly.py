@@ -53,6 +53,7 @@ from agenthifive.people.assembly import make_people
 from agenthifive.policies import api as policies_api
 from agenthifive.policies.explain import Explainer
 from agenthifive.policies.service import Policies
+from agenthifive.policies.simulate import Simulator
 from agenthifive.policies.templates import Templates
 from agenthifive.settings import Settings
 from agenthifive.words import RateLimit
@@ -147,7 +148,10 @@ async def make_broker(
     )
     watch = CredentialWatch(app.unit, app.catalog, app.keyring, connections.probes)
     policies = policies_api.PoliciesRoom(
-        Policies(app.catalog), Explainer(database, app.catalog, guard.http_hosts), Templates(app.catalog)
+        Policies(app.catalog),
+        Explainer(database, app.catalog, guard.http_hosts),
+        Simulator(database, app.catalog),
+        Templates(app.catalog),
     )
     idempotency = Idempotency(database, app.keyring)
     streaming = Streaming(egress, live)

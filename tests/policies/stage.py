@@ -30,6 +30,7 @@ from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.policies.api import PoliciesRoom, routes
 from agenthifive.policies.explain import Explainer
 from agenthifive.policies.service import Policies
+from agenthifive.policies.simulate import Simulator
 from agenthifive.policies.templates import Templates
 from agenthifive.words import AGENT_SCOPES, PAT_SCOPES, PrincipalType, RateLimit, Role, Scope
 
@@ -89,7 +90,9 @@ class Stage:
         )
         app = make_management([routes.router])
         app.state.edge = Edge(self.database, chain, gatekeeper)
-        app.state.policies = PoliciesRoom(Policies(self.catalog), self.explainer, Templates(self.catalog))
+        app.state.policies = PoliciesRoom(
+            Policies(self.catalog), self.explainer, Simulator(self.database, self.catalog), Templates(self.catalog)
+        )
         gate = Gate(
             broker=app,
             management=app,

@@ -20,6 +20,7 @@ from agenthifive.errors import AppError
 from agenthifive.policies.explain import Explainer, Question
 from agenthifive.policies.model import Saved, StoredPolicy
 from agenthifive.policies.service import Policies
+from agenthifive.policies.simulate import LAST_DEFAULT, LAST_MAX, Simulator, Trial
 from agenthifive.policies.templates import Templates
 from agenthifive.words import AuditAction, Scope
 
@@ -44,6 +45,7 @@ class PoliciesRoom:
 
     policies: Policies
     explainer: Explainer
+    simulator: Simulator
     templates: Templates
 
 
@@ -64,6 +66,7 @@ PoliciesOf = Annotated[Policies, Depends(_policies_of)]
 TemplatesOf = Annotated[Templates, Depends(_templates_of)]
 Reader = Annotated[Caller, may(Scope.POLICIES_READ)]
 Writer = Annotated[Caller, may(Scope.POLICIES_WRITE, role=RoleRule.ADMIN)]
+Tester = Annotated[Caller, may(Scope.POLICIES_READ, role=RoleRule.ADMIN)]
 Browser = Annotated[Caller, may(Scope.CAPABILITIES_READ)]
 IfMatch = Annotated[str | None, Header()]
 
@@ -89,6 +92,20 @@ class ExplainBody(BaseModel):
     draft: dict[str, Any] | None = None
     at: str | None = None
     context: ExplainContext | None = None
+
+
+class SimulateBody(BaseModel):
+    """Body of POST /v1/policies/simulate; the draft is judged by the policy engine."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel)
+
+    policy_id: str | None = None
+    agent_id: str | None = None
+    connection_id: str | None = None
+    draft: dict[str, Any]
+    last: Annotated[int, Field(ge=1, le=LAST_MAX)] | None = None
+    since: Annotated[str | None, Field(alias="from")] = None
+    until: Annotated[str | None, Field(alias="to")] = None
 
 
 @routes.post(
@@ -237,7 +254,7 @@ async def explain_call(caller: Reader, body: ExplainBody, request: Request) -> J
         workspace_id=caller.workspace_id,
         agent_id=body.agent_id,
         request=body.request,
-        at=datetime.now(UTC) if body.at is None else _instant(body.at),
+        at=datetime.now(UTC) if body.at is None else _instant("at", body.at),
         connection_id=body.connection_id,
         service=body.service,
         draft=body.draft,
@@ -245,6 +262,22 @@ async def explain_call(caller: Reader, body: ExplainBody, request: Request) -> J
         wants_full_fields=bool(context.request_full_fields),
     )
     return JsonAnswer(await _room_of(request).explainer.explain(question))
+
+
+@routes.post("/v1/policies/simulate", errors=[*_INVALID, "invalid_request", "not_found"])
+async def simulate_draft(caller: Tester, body: SimulateBody, request: Request) -> JsonAnswer:
+    """What a draft would have decided about recorded calls; nothing is sent, reserved or recorded."""
+    trial = Trial(
+        workspace_id=caller.workspace_id,
+        draft=body.draft,
+        policy_id=body.policy_id,
+        agent_id=body.agent_id,
+        connection_id=body.connection_id,
+        last=body.last or LAST_DEFAULT,
+        since=None if body.since is None else _instant("from", body.since),
+        until=None if body.until is None else _instant("to", body.until),
+    )
+    return JsonAnswer(await _room_of(request).simulator.simulate(trial))
 
 
 @routes.get("/v1/templates/{provider}", errors=["unknown_template"])
@@ -293,7 +326,7 @@ def _etag(policy: StoredPolicy) -> dict[str, str]:
     return {"etag": f'"{policy.version}"'}
 
 
-def _instant(text: str) -> datetime:
+def _instant(name: str, text: str) -> datetime:
     """RFC 3339 with its offset, within reach of calendars. Raises: AppError (400)."""
     try:
         at = datetime.fromisoformat(text)
@@ -301,5 +334,5 @@ def _instant(text: str) -> datetime:
         at = None
     if at is None or at.tzinfo is None or at.year not in _YEARS:
         message = "must be an instant such as 2026-11-23T14:51:28.195Z"
-        raise AppError("invalid_request", f"at {message}.", fields=[{"path": "at", "message": message}])
+        raise AppError("invalid_request", f"{name} {message}.", fields=[{"path": name, "message": message}])
     return at
