@@ -13,6 +13,8 @@ from fastapi import Body, Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from agenthifive.catalog.catalog import Catalog
+from agenthifive.db.database import Database
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import Caller, RoleRule
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
@@ -47,6 +49,13 @@ class PoliciesRoom:
     explainer: Explainer
     simulator: Simulator
     templates: Templates
+
+
+def make_room(database: Database, catalog: Catalog, http_hosts: frozenset[str]) -> PoliciesRoom:
+    """The room, furnished. Shapes: http_hosts: those that may be called over plain HTTP, as the broker has them."""
+    return PoliciesRoom(
+        Policies(catalog), Explainer(database, catalog, http_hosts), Simulator(database, catalog), Templates(catalog)
+    )
 
 
 def _room_of(request: Request) -> PoliciesRoom:
