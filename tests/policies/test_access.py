@@ -20,6 +20,7 @@ READS = [
 ADMINS_READ = [("POST", "/v1/policies/simulate")]
 WRITES = [
     ("POST", "/v1/policies"),
+    ("POST", "/v1/policies/apply"),
     ("PUT", "/v1/policies/{policy_id}"),
     ("PUT", "/v1/policies/{policy_id}/allowlists"),
     ("PUT", "/v1/policies/{policy_id}/rate-limits"),
@@ -65,6 +66,9 @@ async def ask(stage: Stage, method: str, path: str, policy: dict[str, Any], head
             "connectionId": policy["connectionId"],
             "request": {"method": "GET", "url": "https://api.example.com/x"},
         }
+    elif path.endswith("/apply"):
+        pair = {"agentId": policy["agentId"], "connectionId": policy["connectionId"]}
+        body = {"policies": [{**pair, "allowlists": []}]}
     elif path.endswith("/simulate"):
         body = {"agentId": policy["agentId"], "connectionId": policy["connectionId"], "draft": {}}
     elif method in ("GET", "DELETE"):

@@ -19,6 +19,7 @@ from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import Caller, RoleRule
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.errors import AppError
+from agenthifive.policies.apply import ENTRIES_MAX, Applied, apply_policies
 from agenthifive.policies.explain import Explainer, Question
 from agenthifive.policies.model import Saved, StoredPolicy
 from agenthifive.policies.service import Policies
@@ -115,6 +116,15 @@ class SimulateBody(BaseModel):
     last: Annotated[int, Field(ge=1, le=LAST_MAX)] | None = None
     since: Annotated[str | None, Field(alias="from")] = None
     until: Annotated[str | None, Field(alias="to")] = None
+
+
+class ApplyBody(BaseModel):
+    """Body of POST /v1/policies/apply; each policy is judged by the policy engine."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel)
+
+    policies: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=ENTRIES_MAX)]
+    dry_run: bool = False
 
 
 @routes.post(
@@ -289,6 +299,17 @@ async def simulate_draft(caller: Tester, body: SimulateBody, request: Request) -
     return JsonAnswer(await _room_of(request).simulator.simulate(trial))
 
 
+@routes.post(
+    "/v1/policies/apply",
+    audit=[AuditAction.POLICY_CREATED, AuditAction.POLICY_UPDATED],
+    errors=[*_INVALID, "invalid_request", "not_found", "policy_exists", "connection_revoked"],
+)
+async def apply_documents(caller: Writer, body: ApplyBody, unit: UnitOfRequest, policies: PoliciesOf) -> JsonAnswer:
+    """Make several policies what their documents say, all or none; a dry run only says what that changes."""
+    applied = await apply_policies(policies, unit, caller, body.policies, dry_run=body.dry_run)
+    return JsonAnswer({"dryRun": body.dry_run, "policies": [_applied(each, body.dry_run) for each in applied]})
+
+
 @routes.get("/v1/templates/{provider}", errors=["unknown_template"])
 async def list_templates(caller: Browser, provider: str, templates: TemplatesOf) -> JsonAnswer:
     """The action templates of a provider or service."""
@@ -327,8 +348,25 @@ async def show_config(
 
 
 def _answer(saved: Saved, status: int = 200) -> JsonAnswer:
-    warnings = [{"code": each.code, "path": each.path, "message": each.message} for each in saved.warnings]
-    return JsonAnswer({"policy": saved.policy.wire(), "warnings": warnings}, status, _etag(saved.policy))
+    return JsonAnswer({"policy": saved.policy.wire(), "warnings": _warnings(saved)}, status, _etag(saved.policy))
+
+
+def _applied(applied: Applied, dry_run: bool) -> dict[str, Any]:
+    policy = applied.saved.policy
+    is_stored = not dry_run or applied.before is not None
+    return {
+        "policyId": policy.id if is_stored else None,
+        "agentId": policy.agent_id,
+        "connectionId": policy.connection_id,
+        "change": applied.change,
+        "before": applied.before,
+        "after": policy.facets,
+        "warnings": _warnings(applied.saved),
+    }
+
+
+def _warnings(saved: Saved) -> list[dict[str, str]]:
+    return [{"code": each.code, "path": each.path, "message": each.message} for each in saved.warnings]
 
 
 def _etag(policy: StoredPolicy) -> dict[str, str]:
