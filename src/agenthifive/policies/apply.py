@@ -18,9 +18,9 @@ from agenthifive.ids import is_id
 from agenthifive.policies import store
 from agenthifive.policies.bodies import refuse
 from agenthifive.policies.changes import is_same
+from agenthifive.policies.documents import ALWAYS, DEFAULT_FACETS
 from agenthifive.policies.model import FACETS, Saved
 from agenthifive.policies.service import Policies
-from agenthifive.policy.defaults import DEFAULTS
 from agenthifive.policy.report import Report
 
 ENTRIES_MAX: Final = 500
@@ -67,7 +67,7 @@ async def apply_policies(
 
 async def _apply(policies: Policies, unit: Unit, caller: Caller, entry: Mapping[str, Any]) -> Applied:
     agent_id, connection_id = (entry[name] for name in _PAIR)
-    facets = {name: DEFAULTS[name] if entry.get(name) is None else entry[name] for name in FACETS}
+    facets = {name: DEFAULT_FACETS[name] if entry.get(name) is None else entry[name] for name in FACETS}
     saved = None
     if is_id(agent_id) and is_id(connection_id):
         saved = await store.find_policy_of_pair(await unit.begin(), caller.workspace_id, agent_id, connection_id)
@@ -85,8 +85,7 @@ def _check_entry(entry: Mapping[str, Any], *, is_repeated: bool) -> None:
     for name in entry:
         if name not in known:
             report.unknown(name, "", known)
-    # the one default nobody means: no entry, no call
-    report.missing(entry, "", (*_PAIR, "allowlists"))
+    report.missing(entry, "", (*_PAIR, ALWAYS))
     for name in _PAIR:
         report.is_text(entry.get(name, ""), name, 80)
     if is_repeated and not report.problems:
