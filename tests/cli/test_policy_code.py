@@ -15,6 +15,7 @@ from application import Place, run_application
 from cli.server import Received, Script, serving
 from cli.stage import Cli, Result
 from databases import fresh_database
+from house.source import ROOT
 
 ORIGIN = "https://api.notion.com"
 LISTED = [{"baseUrl": ORIGIN, "methods": ["GET", "PATCH"], "pathPatterns": ["/v1/pages/*", "/v1/blocks/**"]}]
@@ -183,6 +184,17 @@ async def test_one_wrong_policy_in_any_file_stops_all(office: Office) -> None:
     assert await office.policies() == []
     refused = await office.run("apply", good, bad, "--json")
     assert refused.json["data"]["fields"][0]["path"] == "policies[1].defaultMode"
+
+
+async def test_the_file_of_the_page_is_one(office: Office) -> None:
+    page = (ROOT / "docs/how-to/policies-as-code.md").read_text("utf-8")
+    [content] = read_yaml(page.partition("```yaml\n")[2].partition("```")[0])
+    content["agent"]["id"], content["connection"]["id"] = office.agent_id, office.connection_id
+    done = await office.run("apply", office.write("p.yaml", content))
+    assert done.code == 0, done.err
+    exported = await office.run("export")
+    assert read_yaml(exported.out) == [content]
+    assert list(read_yaml(exported.out)[0]) == list(content)
 
 
 async def test_names_are_enough_where_they_are_clear(office: Office) -> None:

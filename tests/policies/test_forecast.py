@@ -145,6 +145,19 @@ def test_a_call_is_judged_at_its_own_instant(ground: Ground) -> None:
     assert foresee(night, ground, timeWindows=windows).code == "time_window_closed"
 
 
+def test_many_rules_in_doubt_are_not_many_decisions(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    decided = []
+
+    def counting(*arguments: Any) -> Any:
+        decided.append(arguments)
+        return decide(*arguments)
+
+    monkeypatch.setattr("agenthifive.policies.forecast.decide", counting)
+    after = foresee(POST, ground, *({**ARCHIVING, "label": f"L{n}", "action": "allow"} for n in range(200)))
+    assert after == Outcome("allow", None, None)
+    assert len(decided) == 2
+
+
 def test_a_row_of_no_call_of_ours_is_undetermined(ground: Ground) -> None:
     assert foresee(replace(BARE, path="/a/../b"), ground).decision == "undetermined"
     assert foresee(replace(BARE, method="TRACE"), ground).decision == "undetermined"

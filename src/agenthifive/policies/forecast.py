@@ -131,15 +131,21 @@ class _Forecast:
     def _ends(self, way: _Way) -> Iterator[tuple[RequestRule | None, Decision]]:
         """The decision if no rule in doubt matches, then if one of them does.
 
-        Two of them at once end no other way: of two terminal rules the first decides.
+        Two of them at once end no other way: of two terminal rules the first decides. Rules of one action end alike,
+        so of each kind the first is judged.
         """
-        policy = self._assuming(None, way)
-        request = self._request(way)
-        yield None, decide(request, policy, self._call.at)
+        request, at = self._request(way), self._call.at
+        yield None, decide(request, self._assuming(None, way), at)
         seen = self._policy.rule_patterns.look_at(request)
+        judged: dict[tuple[str, bool], tuple[RequestRule, Decision]] = {}
         for rule in self._doubtful.values():
-            if rule.action != "redact" and rule.match(request, seen, self._call.at).holds:
-                yield rule, decide(request, self._assuming(rule, way), self._call.at)
+            if rule.action == "redact" or not rule.match(request, seen, at).holds:
+                continue
+            kind = (rule.action, rule.has_content)
+            if kind not in judged:
+                judged[kind] = (rule, decide(request, self._assuming(rule, way), at))
+            first, decision = judged[kind]
+            yield rule, replace(decision, rule=rule.ref) if decision.rule == first.ref else decision
 
     def _assuming(self, matching: RequestRule | None, way: _Way) -> Policy:
         """The policy with one of the rules in doubt as if it matched, without the others."""
