@@ -53,9 +53,6 @@ from agenthifive.people import api as people_api
 from agenthifive.people import pages as people_pages
 from agenthifive.people.assembly import make_people
 from agenthifive.policies import api as policies_api
-from agenthifive.policies.explain import Explainer
-from agenthifive.policies.service import Policies
-from agenthifive.policies.templates import Templates
 from agenthifive.settings import Settings
 from agenthifive.words import RateLimit
 
@@ -146,9 +143,7 @@ async def make_broker(
         ConnectionOptions(settings.max_connections, settings.agents_may_revoke, guard.http_hosts),
     )
     watch = CredentialWatch(app.unit, app.catalog, app.keyring, connections.probes)
-    policies = policies_api.PoliciesRoom(
-        Policies(app.catalog), Explainer(database, app.catalog, guard.http_hosts), Templates(app.catalog)
-    )
+    policies = policies_api.make_room(database, app.catalog, guard.http_hosts)
     idempotency = Idempotency(database, app.keyring)
     streaming = Streaming(egress, live)
     delivery = Delivery(

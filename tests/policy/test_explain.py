@@ -63,7 +63,7 @@ def test_nothing_of_the_content_is_in_an_explanation() -> None:
 def test_every_refused_gate_says_so() -> None:
     window = {"dayOfWeek": 2, "startHour": 9, "endHour": 10, "timezone": "UTC"}
     closed = explained("GET", "/v1/x", timeWindows=[window])
-    assert closed["trace"] == []
+    assert closed["trace"] == [{"gate": "time_window", "result": "closed"}]
     assert closed["code"] == "time_window_closed"
     missed = explained("GET", "/v1/x", allowlists=[])
     assert missed["trace"][-1] == {"gate": "allowlist", "result": "miss", "detail": "empty"}
@@ -76,6 +76,24 @@ def test_what_report_mode_lets_pass_is_told() -> None:
     answer = explained("DELETE", "/v1/x", enforcement="report")
     assert (answer["decision"], answer["code"], answer["wouldReport"]) == ("allow", "report", True)
     assert answer["wouldDeny"] == [{"code": "rule_denied", "ruleLabel": "Deletion"}]
+
+
+def test_rules_of_other_methods_are_told_to_the_end_of_the_list() -> None:
+    others = [{"id": "r0", "match": {"methods": ["PUT"]}, "action": "deny"},
+              {"id": "r1", "match": {"methods": ["GET"], "urlPattern": "^/v2"}, "action": "deny"},
+              {"id": "r2", "match": {"methods": ["POST"]}, "action": "deny"}]  # fmt: skip
+    answer = explain(call("GET", "/v1/x"), compile_policy(document(*others), GENERIC), NOON).document()
+    assert [(gate["id"], gate["result"], gate["failed"]) for gate in answer["trace"][4:]] == [
+        ("r0", "no", "methods"), ("r1", "no", "urlPattern"), ("r2", "no", "methods"),
+    ]  # fmt: skip
+    unlisted = compile_policy(document(*others, allowlists=[]), GENERIC)
+    assert len(explain(call("GET", "/v1/x"), unlisted, NOON).document()["trace"]) == 2
+
+
+def test_rules_nobody_looked_at_behind_a_recorded_refusal_are_not_told() -> None:
+    """Report mode goes on for what redacts; the others would have nothing to say."""
+    answer = explained("DELETE", "/v1/x", {"t": "EMP-12345"}, enforcement="report")
+    assert [(gate["id"], gate["result"]) for gate in answer["trace"][4:]] == [("r0", "terminal"), ("r4", "redacted")]
 
 
 def test_a_refusing_constraint_is_traced() -> None:

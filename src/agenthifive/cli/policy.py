@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from agenthifive.cli import policy_code
 from agenthifive.cli.console import CommandError, Exit, Terminal, begin, table
 
 if TYPE_CHECKING:
@@ -18,14 +19,10 @@ WORKSPACE_OF_AGENT: Final = "SELECT workspace_id::text FROM t_agents WHERE id = 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(help="Look at policies.", rich_markup_mode=None)
-    group.callback()(_policies)  # a group with one command would otherwise be that command
+    group = typer.Typer(help="Explain policies, try them, and keep them as files.", rich_markup_mode=None)
     group.command("explain")(explain)
+    policy_code.register(group)
     app.add_typer(group, name="policy")
-
-
-def _policies() -> None:
-    """Look at policies."""
 
 
 def explain(

@@ -13,13 +13,17 @@ from fastapi import Body, Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from agenthifive.catalog.catalog import Catalog
+from agenthifive.db.database import Database
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import Caller, RoleRule
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.errors import AppError
+from agenthifive.policies.apply import ENTRIES_MAX, Applied, apply_policies
 from agenthifive.policies.explain import Explainer, Question
 from agenthifive.policies.model import Saved, StoredPolicy
 from agenthifive.policies.service import Policies
+from agenthifive.policies.simulate import LAST_DEFAULT, LAST_MAX, Simulator, Trial
 from agenthifive.policies.templates import Templates
 from agenthifive.words import AuditAction, Scope
 
@@ -44,7 +48,15 @@ class PoliciesRoom:
 
     policies: Policies
     explainer: Explainer
+    simulator: Simulator
     templates: Templates
+
+
+def make_room(database: Database, catalog: Catalog, http_hosts: frozenset[str]) -> PoliciesRoom:
+    """The room, furnished. Shapes: http_hosts: those that may be called over plain HTTP, as the broker has them."""
+    return PoliciesRoom(
+        Policies(catalog), Explainer(database, catalog, http_hosts), Simulator(database, catalog), Templates(catalog)
+    )
 
 
 def _room_of(request: Request) -> PoliciesRoom:
@@ -64,6 +76,7 @@ PoliciesOf = Annotated[Policies, Depends(_policies_of)]
 TemplatesOf = Annotated[Templates, Depends(_templates_of)]
 Reader = Annotated[Caller, may(Scope.POLICIES_READ)]
 Writer = Annotated[Caller, may(Scope.POLICIES_WRITE, role=RoleRule.ADMIN)]
+Tester = Annotated[Caller, may(Scope.POLICIES_READ, role=RoleRule.ADMIN)]
 Browser = Annotated[Caller, may(Scope.CAPABILITIES_READ)]
 IfMatch = Annotated[str | None, Header()]
 
@@ -89,6 +102,29 @@ class ExplainBody(BaseModel):
     draft: dict[str, Any] | None = None
     at: str | None = None
     context: ExplainContext | None = None
+
+
+class SimulateBody(BaseModel):
+    """Body of POST /v1/policies/simulate; the draft is judged by the policy engine."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel)
+
+    policy_id: str | None = None
+    agent_id: str | None = None
+    connection_id: str | None = None
+    draft: dict[str, Any]
+    last: Annotated[int, Field(ge=1, le=LAST_MAX)] | None = None
+    since: Annotated[str | None, Field(alias="from")] = None
+    until: Annotated[str | None, Field(alias="to")] = None
+
+
+class ApplyBody(BaseModel):
+    """Body of POST /v1/policies/apply; each policy is judged by the policy engine."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel)
+
+    policies: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=ENTRIES_MAX)]
+    dry_run: bool = False
 
 
 @routes.post(
@@ -237,7 +273,7 @@ async def explain_call(caller: Reader, body: ExplainBody, request: Request) -> J
         workspace_id=caller.workspace_id,
         agent_id=body.agent_id,
         request=body.request,
-        at=datetime.now(UTC) if body.at is None else _instant(body.at),
+        at=datetime.now(UTC) if body.at is None else _instant("at", body.at),
         connection_id=body.connection_id,
         service=body.service,
         draft=body.draft,
@@ -245,6 +281,33 @@ async def explain_call(caller: Reader, body: ExplainBody, request: Request) -> J
         wants_full_fields=bool(context.request_full_fields),
     )
     return JsonAnswer(await _room_of(request).explainer.explain(question))
+
+
+@routes.post("/v1/policies/simulate", errors=[*_INVALID, "invalid_request", "not_found"])
+async def simulate_draft(caller: Tester, body: SimulateBody, request: Request) -> JsonAnswer:
+    """What a draft would have decided about recorded calls; nothing is sent, reserved or recorded."""
+    trial = Trial(
+        workspace_id=caller.workspace_id,
+        draft=body.draft,
+        policy_id=body.policy_id,
+        agent_id=body.agent_id,
+        connection_id=body.connection_id,
+        last=body.last or LAST_DEFAULT,
+        since=None if body.since is None else _instant("from", body.since),
+        until=None if body.until is None else _instant("to", body.until),
+    )
+    return JsonAnswer(await _room_of(request).simulator.simulate(trial))
+
+
+@routes.post(
+    "/v1/policies/apply",
+    audit=[AuditAction.POLICY_CREATED, AuditAction.POLICY_UPDATED],
+    errors=[*_INVALID, "invalid_request", "not_found", "policy_exists", "connection_revoked"],
+)
+async def apply_documents(caller: Writer, body: ApplyBody, unit: UnitOfRequest, policies: PoliciesOf) -> JsonAnswer:
+    """Make several policies what their documents say, all or none; a dry run only says what that changes."""
+    applied = await apply_policies(policies, unit, caller, body.policies, dry_run=body.dry_run)
+    return JsonAnswer({"dryRun": body.dry_run, "policies": [_applied(each, body.dry_run) for each in applied]})
 
 
 @routes.get("/v1/templates/{provider}", errors=["unknown_template"])
@@ -285,15 +348,32 @@ async def show_config(
 
 
 def _answer(saved: Saved, status: int = 200) -> JsonAnswer:
-    warnings = [{"code": each.code, "path": each.path, "message": each.message} for each in saved.warnings]
-    return JsonAnswer({"policy": saved.policy.wire(), "warnings": warnings}, status, _etag(saved.policy))
+    return JsonAnswer({"policy": saved.policy.wire(), "warnings": _warnings(saved)}, status, _etag(saved.policy))
+
+
+def _applied(applied: Applied, dry_run: bool) -> dict[str, Any]:
+    policy = applied.saved.policy
+    is_stored = not dry_run or applied.before is not None
+    return {
+        "policyId": policy.id if is_stored else None,
+        "agentId": policy.agent_id,
+        "connectionId": policy.connection_id,
+        "change": applied.change,
+        "before": applied.before,
+        "after": policy.facets,
+        "warnings": _warnings(applied.saved),
+    }
+
+
+def _warnings(saved: Saved) -> list[dict[str, str]]:
+    return [{"code": each.code, "path": each.path, "message": each.message} for each in saved.warnings]
 
 
 def _etag(policy: StoredPolicy) -> dict[str, str]:
     return {"etag": f'"{policy.version}"'}
 
 
-def _instant(text: str) -> datetime:
+def _instant(name: str, text: str) -> datetime:
     """RFC 3339 with its offset, within reach of calendars. Raises: AppError (400)."""
     try:
         at = datetime.fromisoformat(text)
@@ -301,5 +381,5 @@ def _instant(text: str) -> datetime:
         at = None
     if at is None or at.tzinfo is None or at.year not in _YEARS:
         message = "must be an instant such as 2026-11-23T14:51:28.195Z"
-        raise AppError("invalid_request", f"at {message}.", fields=[{"path": "at", "message": message}])
+        raise AppError("invalid_request", f"{name} {message}.", fields=[{"path": name, "message": message}])
     return at

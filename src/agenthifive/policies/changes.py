@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
+import msgspec
+
 from agenthifive.strict_json import dumps
 
 _WHOLE_BYTES_MAX: Final = 8 * 1024
 _INTEGER_MAX: Final = 2**53 - 1
+
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,13 +27,18 @@ def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dic
     changes = {}
     for name, old in before.items():
         new = after[name]
-        if old == new:
+        if is_same(old, new):
             continue
         if len(dumps(old)) + len(dumps(new)) > _WHOLE_BYTES_MAX:
             changes[name] = {"before": _summary(old), "after": _summary(new)}
         else:
             changes[name] = {"before": _recordable(old), "after": _recordable(new)}
     return changes
+
+
+def is_same(old: Any, new: Any) -> bool:
+    """Whether two JSON values are the same: unlike for Python, `true` and `1` are two, and so are `1` and `1.0`."""
+    return _encode(old) == _encode(new)
 
 
 def _summary(value: Any) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from agenthifive.broker.judge import check_grant, judge, read_target
 from agenthifive.broker.llm import LlmRoute, read_llm_call
 from agenthifive.broker.model import Call, Grant, Principal
 from agenthifive.broker.target import ParsedTarget
-from agenthifive.catalog.allowlists import default_allowlists
 from agenthifive.catalog.catalog import Catalog
 from agenthifive.db.database import Database
 from agenthifive.edge.context import Context
@@ -31,12 +30,10 @@ from agenthifive.edge.gate import LLM_PREFIX
 from agenthifive.errors import AppError, not_found
 from agenthifive.ids import is_id
 from agenthifive.policies import store
-from agenthifive.policies.bodies import NOTHING, read_policy_body, refuse
+from agenthifive.policies.drafts import compile_draft
 from agenthifive.policies.model import StoredPolicy
-from agenthifive.policy.compile import Policy, compile_policy
 from agenthifive.policy.explain import explain
 from agenthifive.policy.rules import METHODS
-from agenthifive.policy.validate import validate
 from agenthifive.words import AGENT_SCOPES, ConnectionStatus, PrincipalType
 
 _NOBODY: Final = Context("explain", "", None, "https")
@@ -126,7 +123,7 @@ class Explainer:
         self, question: Question, call: Call, grant: Grant, saved: StoredPolicy | None, calls: int
     ) -> dict[str, Any]:
         if question.draft is not None:
-            policy = _compile_draft(question.draft, grant, saved)
+            policy = compile_draft(question.draft, saved, grant.binding, grant.facts)
             grant = replace(grant, policy=policy, is_policy_broken=False)
         parsed = read_target(call, grant, self._http_hosts)
         try:
@@ -138,22 +135,6 @@ class Explainer:
         answer = explain(judged.request, grant.policy, question.at).document()
         first = {name: answer[name] for name in _FIRST}
         return {**first, **_policy_of(grant), **answer}
-
-
-def _compile_draft(draft: Mapping[str, Any], grant: Grant, saved: StoredPolicy | None) -> Policy:
-    """The saved policy with the facets of a draft. Raises: AppError (400)."""
-    asked = read_policy_body(draft, NOTHING)
-    base = saved.facets if saved is not None else _facets_of_new(grant)
-    document = {**asked.document, **{name: value for name, value in base.items() if name not in asked.document}}
-    validation = validate(document, grant.facts, partial=False)
-    if asked.problems or validation.policy is None:
-        problems = [replace(each, path=f"draft.{each.path}") for each in (*asked.problems, *validation.problems)]
-        raise refuse(problems)
-    return compile_policy(validation.policy, grant.facts)
-
-
-def _facets_of_new(grant: Grant) -> Mapping[str, Any]:
-    return {"allowlists": default_allowlists(grant.service, grant.binding)}
 
 
 async def _read_call(question: Question, principal: Principal, grants: Grants) -> Call:

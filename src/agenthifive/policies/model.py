@@ -91,6 +91,7 @@ class ConnectionRecord:
     variant: str
     metadata: Mapping[str, Any]
     granted_scopes: Sequence[str]
+    tenant: str | None
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Place:
     variant: Variant
     params: Mapping[str, Any]
     granted_scopes: Sequence[str]
+    tenant: str | None
 
     @cached_property
     def binding(self) -> Binding:
@@ -124,7 +126,8 @@ def read_place(record: ConnectionRecord, catalog: Catalog) -> Place:
             "Ask its operator.",
         )
     params = record.metadata.get("params", {})
-    return Place(record.status, service, service.variant(record.variant), params, tuple(record.granted_scopes))
+    scopes = tuple(record.granted_scopes)
+    return Place(record.status, service, service.variant(record.variant), params, scopes, record.tenant)
 
 
 @dataclass(frozen=True, slots=True)

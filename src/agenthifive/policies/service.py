@@ -32,7 +32,7 @@ from agenthifive.policies.bodies import (
     refuse,
 )
 from agenthifive.policies.cautions import find_cautions
-from agenthifive.policies.changes import describe_changes
+from agenthifive.policies.changes import describe_changes, is_same
 from agenthifive.policies.model import FACETS, TIER_FACETS, Labels, Place, Saved, StoredPolicy, read_place
 from agenthifive.policies.tiers import choose_template, expand_tier, named_template
 from agenthifive.policy.defaults import assign_rule_ids
@@ -113,6 +113,14 @@ class Policies:
         asked = read_policy_body(read_facet_body(body, facet), NOTHING)
         return await self._change(unit, caller, policy_id, asked, if_match, facet)
 
+    async def replace(self, unit: Unit, caller: Caller, policy_id: str, facets: Mapping[str, Any]) -> Saved:
+        """Save every facet; a policy that is so already keeps its version, and nothing is recorded.
+
+        Raises: AppError (400, 404).
+        """
+        asked = read_policy_body(facets, NOTHING)
+        return await self._change(unit, caller, policy_id, asked, None, "policy", leaves_same=True)
+
     async def delete(
         self, unit: Unit, caller: Caller, policy_id: str, body: Mapping[str, Any], if_match: str | None
     ) -> None:
@@ -124,7 +132,15 @@ class Policies:
         _record(unit, AuditAction.POLICY_DELETED, policy, {**_labels(policy), "version": policy.version})
 
     async def _change(
-        self, unit: Unit, caller: Caller, policy_id: str, asked: Asked, if_match: str | None, change: str
+        self,
+        unit: Unit,
+        caller: Caller,
+        policy_id: str,
+        asked: Asked,
+        if_match: str | None,
+        change: str,
+        *,
+        leaves_same: bool = False,
     ) -> Saved:
         policy = await self._hold(unit, caller, policy_id)
         connection = await unit.begin()
@@ -144,7 +160,10 @@ class Policies:
             kept = {name: value for name, value in asked.facets.items() if name not in echoes}
             validation = await _validate(asked, {**policy.facets, **start, **kept}, place)
             labels = Labels(template_id, asked.tier, bool(edits))
-        saved = await store.update_policy(connection, policy, _with_rule_ids(validation), labels)
+        facets = _with_rule_ids(validation)
+        if leaves_same and is_same(facets, policy.facets):
+            return Saved(policy, find_cautions(validation, place))
+        saved = await store.update_policy(connection, policy, facets, labels)
         changes = describe_changes({**_labels(policy), **policy.facets}, {**_labels(saved), **saved.facets})
         _record(
             unit, AuditAction.POLICY_UPDATED, saved, {"change": change, "changes": changes, "version": saved.version}
@@ -220,7 +239,7 @@ def _edits(asked: Asked, validation: Validation, policy: StoredPolicy) -> frozen
     """The facets of a tier that were sent and are not as they are stored."""
     assert validation.policy is not None  # it has no problems
     sent = TIER_FACETS.intersection(asked.facets)
-    return frozenset(name for name in sent if validation.policy[name] != policy.facets[name])
+    return frozenset(name for name in sent if not is_same(validation.policy[name], policy.facets[name]))
 
 
 def _regenerates(asked: Asked, policy: StoredPolicy) -> bool:

@@ -7,6 +7,7 @@ Source: contract/policy.md sections 2.2 and 15.2.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from psycopg.rows import class_row, kwargs_row
@@ -14,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from agenthifive.db.database import Connection
 from agenthifive.policies.model import ConnectionRecord, Labels, StoredPolicy
+from agenthifive.policies.recorded import POLICY_REFUSALS, RECORDED, RecordedCall, read_recorded
 from agenthifive.strict_json import dumps
 from agenthifive.words import ConnectionStatus
 
@@ -34,7 +36,7 @@ HOLD: Final = f"{FIND} FOR NO KEY UPDATE OF p"
 FIND_OF_PAIR: Final = f"{_POLICY} AND p.agent_id = %(agent_id)s AND p.connection_id = %(connection_id)s"
 HOLD_AGENT: Final = "SELECT FROM t_agents WHERE id = %(agent_id)s AND workspace_id = %(workspace_id)s FOR SHARE"
 FIND_CONNECTION: Final = """
-    SELECT label, status, service, variant, metadata, granted_scopes FROM t_connections
+    SELECT label, status, service, variant, metadata, granted_scopes, account_tenant AS tenant FROM t_connections
      WHERE id = %(connection_id)s AND workspace_id = %(workspace_id)s AND deleted_at IS NULL
 """
 HOLD_CONNECTION: Final = f"{FIND_CONNECTION} FOR SHARE"
@@ -60,6 +62,17 @@ COUNT_CALLS: Final = """
     SELECT coalesce(sum(calls), 0)::int FROM t_call_minutes
      WHERE agent_id = %(agent_id)s AND connection_id = %(connection_id)s
        AND minute > %(at)s::timestamptz - interval '61 minutes' AND minute <= %(at)s::timestamptz
+"""
+# calls as they were decided; those a person had let pass stand there as the hold they were before
+LIST_RECORDED: Final = """
+    SELECT audit_id::text, "timestamp" AS at, action, rule_id, metadata FROM l_audit_events
+     WHERE workspace_id = %(workspace_id)s AND agent_id = %(agent_id)s AND connection_id = %(connection_id)s
+       AND action = ANY(%(actions)s) AND metadata->>'path' IS NOT NULL
+       AND intent_id IS NULL AND approval_id IS NULL AND metadata->>'via' IS DISTINCT FROM 'approval_context'
+       AND (metadata->>'reason' IS NULL OR metadata->>'reason' = ANY(%(reasons)s))
+       AND "timestamp" >= coalesce(%(since)s, '-infinity'::timestamptz)
+       AND "timestamp" <= coalesce(%(until)s, 'infinity'::timestamptz)
+     ORDER BY "timestamp" DESC, id DESC LIMIT %(last)s
 """
 
 
@@ -168,6 +181,33 @@ async def count_calls(connection: Connection, agent_id: str, connection_id: str,
     row = await cursor.fetchone()
     assert row is not None  # an aggregate answers one row
     return int(row[0])
+
+
+async def list_recorded(
+    connection: Connection,
+    workspace_id: str,
+    agent_id: str,
+    connection_id: str,
+    last: int,
+    since: datetime | None,
+    until: datetime | None,
+) -> Sequence[RecordedCall]:
+    """The newest recorded calls of an agent over a connection that a policy decided."""
+    async with connection.cursor(row_factory=kwargs_row(read_recorded)) as cursor:
+        await cursor.execute(
+            LIST_RECORDED,
+            {
+                "workspace_id": workspace_id,
+                "agent_id": agent_id,
+                "connection_id": connection_id,
+                "actions": list(RECORDED),
+                "reasons": list(POLICY_REFUSALS),
+                "last": last,
+                "since": since,
+                "until": until,
+            },
+        )
+        return await cursor.fetchall()
 
 
 async def _policy(connection: Connection, statement: str, values: Mapping[str, Any]) -> StoredPolicy | None:

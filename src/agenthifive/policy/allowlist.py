@@ -9,6 +9,7 @@ Source: contract/policy.md section 3.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -127,6 +128,7 @@ def ignores_path_case(facts: ServiceFacts, host: str) -> bool:
     return any(named or [known.path_insensitive for known in facts.hosts])
 
 
+@lru_cache(maxsize=4096)
 def read_base_url(text: str) -> BaseUrl | None:
     """The parts of a baseUrl, None when it has others or cannot be read."""
     if any(char in text for char in "?#@\\ \t\r\n") or not text.isascii():

@@ -96,12 +96,13 @@ class _Judgement:
     def pass_gates(self) -> Deny | None:
         """Windows, allowlist, host binding, constraints, preconditions of full fields."""
         request, policy, trace = self._request, self._policy, self._trace
-        if policy.windows and not is_open(policy.windows, self._now):
+        may_now = is_open(policy.windows, self._now)
+        if trace is not None:
+            trace.window(may_now)
+        if not may_now:
             refused = self._refuse(hints.window_closed(request, policy, self._now))
             if refused is not None:
                 return refused
-        if trace is not None:
-            trace.window(is_open(policy.windows, self._now))
         match = match_allowlists(policy.allowlists, request)
         if trace is not None:
             trace.allowlist(match, policy, request)
@@ -164,6 +165,8 @@ class _Judgement:
                 refused = self._refuse(hints.rule_denied(self._request, policy, rule))
             if refused is not None:
                 return refused
+        if trace is not None and self._outcome is None:
+            trace.no_rule_left()
         return self._check_default_mode()
 
     def _check_default_mode(self) -> Deny | None:

@@ -34,7 +34,8 @@ _RELAXED_LABELS: Final[Mapping[str, str]] = {
 
 def fill_defaults(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document with every member it leaves out. Whatever it says stays as it is."""
-    filled = {**deepcopy(dict(DEFAULTS)), **document}
+    missing = {name: deepcopy(value) for name, value in DEFAULTS.items() if name not in document}
+    filled = {**missing, **document}
     if isinstance(filled["rules"], dict):
         filled["rules"] = {**filled["rules"]}
         filled["rules"].setdefault("fieldStepUpEnabled", False)

@@ -59,7 +59,7 @@ class Explanation:
 
 def explain(request: Request, policy: Policy, now: datetime) -> Explanation:
     """Decide and say why. The same code decides calls, so that both always agree."""
-    trace = Trace(policy)
+    trace = Trace(policy, request.method)
     decision = decide(request, policy, now, trace=trace)
     applied = {rule.ref.index for rule in reply_rules(policy, request)}
     is_trusted = policy.constraint is not None and policy.constraint.judge(request).is_trusted

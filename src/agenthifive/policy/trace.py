@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Trace:
     """Collects one entry for every gate a decision passed."""
 
-    def __init__(self, policy: "Policy") -> None:
+    def __init__(self, policy: "Policy", method: str) -> None:
         self._rules = policy.rules
+        self._method = method
         self._next_rule = 0
         self.entries: list[dict[str, Any]] = []
 
@@ -46,8 +47,7 @@ class Trace:
 
     def rule(self, rule: "RequestRule", match: "RuleMatch") -> None:
         """One evaluated rule; those before it that no call of this method concerns are filled in."""
-        for skipped in self._rules[self._next_rule : rule.ref.index]:
-            self._add(skipped, "no", "methods")
+        self._pass_over(rule.ref.index)
         self._next_rule = rule.ref.index + 1
         if match.holds is None:
             self._add(rule, "undecidable")
@@ -59,6 +59,15 @@ class Trace:
     def redacted(self, rule: "RequestRule", result: str) -> None:
         """What a matching redact rule did: "redacted", "floor", "undecidable", or "no" when nothing was found."""
         self._add(rule, result, "pii" if result == "no" else None)
+
+    def no_rule_left(self) -> None:
+        """The end of the list was reached: fill in the rest of those that no call of this method concerns."""
+        self._pass_over(len(self._rules))
+
+    def _pass_over(self, end: int) -> None:
+        for skipped in self._rules[self._next_rule : end]:
+            if skipped.methods is not None and self._method not in skipped.methods:
+                self._add(skipped, "no", "methods")
 
     def _add(self, rule: "RequestRule", result: str, failed: str | None = None) -> None:
         entry = {

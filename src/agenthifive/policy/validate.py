@@ -6,6 +6,7 @@
 Source: contract/policy.md sections 2, 3, 9, 10, 11 and 15.1.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -39,6 +40,7 @@ _LIMITS: Final = {
     "maxResponseSizeBytes": 1_073_741_824,
 }
 _WINDOW: Final = {"dayOfWeek": 6, "startHour": 23, "startMinute": 59, "endHour": 24, "endMinute": 59}
+_ODD_IN_GLOB: Final = re.compile(r"[\x00-\x20\x7f\\?#]|\*\*\*")
 _ENTRY: Final = ("baseUrl", "methods", "pathPatterns", "encodedSlash")
 
 
@@ -156,8 +158,8 @@ def _is_own_origin(base: BaseUrl, facts: ServiceFacts) -> bool:
 def _check_glob(report: Report, value: Any, path: str) -> None:
     if not report.is_text(value, path, 2048):
         return
-    is_odd = any(char <= " " or char in "\\?#\x7f" for char in value) or "***" in value
-    if is_odd or not value.startswith("/") or any(segment in (".", "..") for segment in value.split("/")):
+    has_dots = "/." in value and any(segment in (".", "..") for segment in value.split("/"))
+    if has_dots or _ODD_IN_GLOB.search(value) or not value.startswith("/"):
         report.add(path, "glob", "Write a path such as /v1/items/* .")
 
 
