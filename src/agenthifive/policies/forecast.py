@@ -17,6 +17,8 @@ from itertools import product
 from typing import Any, Final
 from urllib.parse import quote_plus
 
+from msgspec.structs import replace as with_members
+
 from agenthifive.catalog.binding import Binding
 from agenthifive.catalog.service import HTTPS_PORT
 from agenthifive.policies.recorded import Outcome, RecordedCall
@@ -145,7 +147,7 @@ class _Forecast:
             if kind not in judged:
                 judged[kind] = (rule, decide(request, self._assuming(rule, way), at))
             first, decision = judged[kind]
-            yield rule, replace(decision, rule=rule.ref) if decision.rule == first.ref else decision
+            yield rule, with_members(decision, rule=rule.ref) if decision.rule == first.ref else decision
 
     def _assuming(self, matching: RequestRule | None, way: _Way) -> Policy:
         """The policy with one of the rules in doubt as if it matched, without the others."""

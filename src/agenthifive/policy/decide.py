@@ -9,9 +9,11 @@ Source: contract/policy.md sections 7, 8 and 13.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from msgspec.structs import replace
 
 from agenthifive.policy import hints
 from agenthifive.policy.allowlist import Match, match_allowlists

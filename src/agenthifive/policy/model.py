@@ -7,7 +7,7 @@ Source: contract/policy.md sections 1, 4, 6, 7 and 13.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -301,8 +301,7 @@ class Allow(msgspec.Struct, frozen=True):
     trusted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(msgspec.Struct, frozen=True):
     """The call may not go out. `message` and `hint` say what may be done instead.
 
     Shapes:
@@ -316,13 +315,12 @@ class Deny:
     hint: str | None = None
     rule: RuleRef | None = None
     retry_after_s: int | None = None
-    ids: Mapping[str, str] = field(default_factory=_no_ids)
+    ids: Mapping[str, str] = msgspec.field(default_factory=_no_ids)
     redactions: tuple[Redaction, ...] = ()
     would_deny: tuple[tuple[str, str | None], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """A person has to approve the call first.
 
     Shapes:
