@@ -153,6 +153,21 @@ async def test_roles_and_scopes_that_do_not_suffice_are_refused_and_recorded(hou
     assert house.provider.received == []
 
 
+async def test_an_agents_token_without_the_scope_is_refused_and_recorded_in_its_name(house: House) -> None:
+    agent_id, token = await house.place.add_agent()
+    await house.place.execute(
+        "UPDATE t_agent_access_tokens SET scopes = '{connections:read}' WHERE agent_id = %s", [agent_id]
+    )
+    answer = await house.call(token)
+    assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+    [row] = await house.place.execute(
+        "SELECT actor, metadata->>'code', metadata->>'route' FROM l_audit_events"
+        " WHERE action = 'access_denied' AND agent_id = %s", [agent_id],
+    )  # fmt: skip
+    assert row == (f"agent:{agent_id}", "insufficient_scope", "/v1/vault/execute")
+    assert house.provider.received == []
+
+
 async def test_a_token_of_another_workspace_finds_nothing(house: House) -> None:
     home = new_id()
     mallory = await house.place.add_pat(await house.place.add_person("owner", home), workspace_id=home)

@@ -188,6 +188,10 @@ class BrokerHttp:
                 raise await self._people.note_failure(credential.kind, context)
             self._people.count_principal(principal.id)
             if access.scope not in principal.scopes:
+                agent = Caller(principal.kind, principal.id, principal.workspace_id, agent_id=principal.agent_id)
+                await self._people.note_denied(
+                    agent, context, scope["method"], scope["route_name"], "insufficient_scope"
+                )
                 raise AppError("insufficient_scope", f"This token lacks the scope {access.scope}. Exchange an "
                                "assertion for a token with it.", hint=str(access.scope))  # fmt: skip
             return principal
