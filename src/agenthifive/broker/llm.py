@@ -86,10 +86,12 @@ async def read_llm_call(
 def refusal_for(route: LlmRoute, error: AppError, catalog: Catalog) -> Reply:
     """A refusal in the vendor's shape; code and audit id travel in headers.
 
-    Repeating can help only where the refusal says when; everything else tells the SDK not to retry.
+    Repeating helps where the refusal says when, but a closed window (403) is nothing an SDK should sit out; everything
+    else tells the SDK not to retry.
     """
     service = catalog.llm(route.slug)
     dialect = dialect_of(service, {}, "/" + route.rest) if service is not None else "raw"
     headers = [("content-type", "application/json"), ("cache-control", "no-store"), *refusal_headers(error).items()]
-    headers.append(("x-should-retry", "true" if error.retry_after_s is not None else "false"))
+    is_transient = error.retry_after_s is not None and error.status != 403
+    headers.append(("x-should-retry", "true" if is_transient else "false"))
     return Reply(error.status, headers, render_refusal(dialect, error.status, error.code, error.message, error.body()))
