@@ -87,9 +87,10 @@ async def user_of(world: World, vendor: Vendor, monkeypatch: pytest.MonkeyPatch,
 async def ask(world: World, vendor: Vendor, bot: Bot, **headers: str) -> httpx.Response:
     value = f"Bearer {bot.token}" if vendor.token_header == "authorization" else bot.token
     return await world.client.post(
-        f"{world.replicas[0].base}/v1/vault/llm/{vendor.slug}/{vendor.asked}", content=b'{"model": "m",  "stream":true}',
+        f"{world.replicas[0].base}/v1/vault/llm/{vendor.slug}/{vendor.asked}",
+        content=b'{"model": "m",  "stream":true}',
         headers={vendor.token_header: value, "content-type": "application/json", **headers},
-    )  # fmt: skip
+    )
 
 
 async def test_a_stream_passes_and_only_the_key_is_exchanged(
