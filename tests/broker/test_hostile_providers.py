@@ -118,6 +118,31 @@ async def test_a_client_that_stops_reading_a_download_is_dropped_and_nothing_pil
     assert (await outcome_of(world, audit_id))["metadata"]["clientGone"] is True
 
 
+async def test_a_client_that_stops_reading_a_large_reply_is_counted_and_dropped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_http, "_CLIENT_STALL_S", 0.3)
+    bot = await world.ready()
+    world.provider.script = respond(200, b'"' + b"x" * 9_000_000 + b'"')
+    whole = await bot.execute()
+    assert (whole.status_code, len(whole.json()["body"])) == (200, 9_000_000)
+    call = json.dumps({"model": "B", "connectionId": bot.connection_id, "method": "GET", "url": f"{world.origin}/v1/f"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.replicas[0].port, limit=1024)
+    writer.write(
+        f"POST /v1/vault/execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {bot.token}\r\ncontent-length: {len(call)}\r\n\r\n{call}".encode()
+    )
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(OK)
+    calls = world.replicas[0].http._calls
+    assert calls == {bot.agent_id: 1}, "an answer that nobody reads is a call under way"
+    async with asyncio.timeout(5):
+        while calls:
+            await asyncio.sleep(0.01)
+        received = await reader.read(-1)
+    assert len(received) < 9_000_000
+    writer.close()
+
+
 async def test_an_agent_that_sends_its_calls_slowly_takes_no_places_from_others(world: World) -> None:
     bot, other = await world.ready(), await world.ready()
     head = (

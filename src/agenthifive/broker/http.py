@@ -41,6 +41,7 @@ _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _READ_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"idempotency-key", b"x-ah5-session-key"})
 _KEY_MAX: Final = 128
 _READ_IN_PLACE_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 256 * 1024
 
 AsgiScope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -110,21 +111,23 @@ class BrokerHttp:
         route = None if scope["path"] == EXECUTE_PATH else route_of(scope["path"])
         scope["route_name"] = EXECUTE_PATH if route is None else "/v1/vault/llm/{provider}/{path}"
         try:
-            reply = await self._answer(scope, receive, route)
+            reply = await self._answer(scope, receive, send, route)
         except AppError as error:
             reply = refusal_for(route, error, self._broker.grants.catalog) if route is not None else _refusal(error)
-        await _send(reply, receive, send)
+        if reply is not None:
+            await _send(reply, receive, send)
 
-    async def _answer(self, scope: AsgiScope, receive: Receive, route: LlmRoute | None) -> Reply:
+    async def _answer(self, scope: AsgiScope, receive: Receive, send: Send, route: LlmRoute | None) -> Reply | None:
         try:
-            return await self._serve(scope, receive, route)
+            return await self._serve(scope, receive, send, route)
         except (psycopg.Error, PoolTimeout, OSError) as error:
             unavailable = as_unavailable(error)
             if unavailable is None:
                 raise
             raise unavailable from None
 
-    async def _serve(self, scope: AsgiScope, receive: Receive, route: LlmRoute | None) -> Reply:
+    async def _serve(self, scope: AsgiScope, receive: Receive, send: Send, route: LlmRoute | None) -> Reply | None:
+        """The reply to send; None when it was so large that it was sent while its call was still counted."""
         allowed = frozenset({"POST"}) if route is None else _METHODS
         if scope["method"] not in allowed:
             allow = ", ".join(sorted(allowed))
@@ -132,7 +135,11 @@ class BrokerHttp:
         context: Context = scope[CONTEXT_KEY]
         principal = await self._authenticate(scope, context, EXECUTE_ACCESS if route is None else LLM_ACCESS)
         with self._present(principal.id):
-            return await self._carry_out(scope, receive, route, principal, context)
+            reply = await self._carry_out(scope, receive, route, principal, context)
+            if reply.body is None or len(reply.body) <= _PIECE_BYTES:
+                return reply
+            await _send(reply, receive, send)
+        return None
 
     async def _carry_out(
         self, scope: AsgiScope, receive: Receive, route: LlmRoute | None, principal: Principal, context: Context
@@ -292,10 +299,24 @@ async def _send(reply: Reply, receive: Receive, send: Send) -> None:
         body = reply.body or b""
         headers.append((b"content-length", str(len(body)).encode("ascii")))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if len(body) <= _PIECE_BYTES:
+            await send({"type": "http.response.body", "body": body})
+        else:
+            await _send_in_pieces(body, send)
         return
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await _send_chunks(reply, receive, send)
+
+
+async def _send_in_pieces(body: bytes, send: Send) -> None:
+    """Send no faster than the client reads; one that reads nothing for a minute is dropped."""
+    for at in range(0, len(body), _PIECE_BYTES):
+        piece = {"type": "http.response.body", "body": body[at : at + _PIECE_BYTES]}
+        try:
+            async with asyncio.timeout(_CLIENT_STALL_S):
+                await send({**piece, "more_body": at + _PIECE_BYTES < len(body)})
+        except TimeoutError:
+            raise ConnectionAbortedError from None
 
 
 async def _send_chunks(reply: Reply, receive: Receive, send: Send) -> None:
