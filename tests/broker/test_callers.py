@@ -111,6 +111,24 @@ async def test_an_agent_of_nobody_or_of_others_cannot_be_named(house: House) -> 
     assert house.provider.received == []
 
 
+async def test_a_disabled_agent_lends_its_policy_to_nobody(house: House) -> None:
+    unused, house.connection_id = house.connection_id, await house.connect()
+    try:
+        older, _ = await house.place.add_agent()
+        newer, _ = await house.place.add_agent()
+        await house.grant(older)
+        await house.grant(newer)
+        disabled = await house.place.ask("POST", f"/v1/agents/{newer}/disable", house.olga)
+        assert disabled.status_code == 200
+        answer = await house.call(house.olga)
+        assert (await house.rows(answer.json()["auditId"]))[0]["agent_id"] == older
+        named = await house.call(house.olga, agentId=newer)
+        assert (named.status_code, named.json()["code"]) == (404, "not_found")
+    finally:
+        house.connection_id = unused
+    assert len(house.provider.received) == 1
+
+
 async def test_an_agent_cannot_name_another(house: House) -> None:
     strong, _ = await house.place.add_agent()
     weak, token = await house.place.add_agent()

@@ -50,6 +50,7 @@ FIND_BY_CONNECTION: Final = f"{_GRANT} AND c.id = %(connection_id)s"
 FIND_BY_SERVICE: Final = f"{_GRANT} AND c.singleton_key = %(service)s AND c.status <> 'revoked'"
 NEWEST_AGENT: Final = """
     SELECT p.agent_id::text, p.document->'allowedModels' FROM t_policies p
+      JOIN t_agents a ON a.id = p.agent_id AND a.status <> 'disabled'
       JOIN t_connections c ON c.id = p.connection_id AND c.workspace_id = %(workspace_id)s AND c.deleted_at IS NULL
      WHERE p.status = 'active' AND (c.id = %(connection_id)s OR c.singleton_key = %(service)s)
      ORDER BY p.created_at DESC, p.id DESC
@@ -148,11 +149,11 @@ class Grants:
         return None
 
     async def has_agent(self, workspace_id: str, agent_id: str) -> bool:
-        """Whether the workspace has this agent and it is active."""
+        """Whether the workspace has this agent and nobody disabled it."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(AGENT_OF_WORKSPACE, {"agent_id": agent_id, "workspace_id": workspace_id})
             row = await cursor.fetchone()
-        return row is not None and row[0] == "active"
+        return row is not None and row[0] != "disabled"
 
     async def note_used(self, unit: Unit) -> None:
         """Write down which tokens, agents and connections were used lately; at most once a minute each."""
