@@ -8,8 +8,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from agenthifive.broker.model import Principal
 from agenthifive.ids import new_id
-from agenthifive.words import PAT_SCOPES, Scope
+from agenthifive.words import PAT_SCOPES, PrincipalType, Scope
 from application import Place, run_application
 from databases import fresh_database
 from fakes import Provider, provider
@@ -208,3 +209,24 @@ async def test_what_a_person_may_no_longer_do_stops_within_the_second(house: Hou
     await place.execute("UPDATE t_users SET disabled_at = now() WHERE id = %s", [adam])
     assert (await house.call(token, agentId=agent_id)).status_code == 401
     assert len(house.provider.received) == 1
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "UPDATE t_personal_tokens SET revoked_at = now() WHERE user_id = %s",
+        "UPDATE t_members SET role = 'viewer' WHERE user_id = %s",
+        "DELETE FROM t_members WHERE user_id = %s",
+        "UPDATE t_users SET disabled_at = now() WHERE id = %s",
+    ],
+    ids=["token revoked", "role lowered", "removed", "disabled"],
+)
+async def test_what_a_person_began_is_no_longer_theirs_when_they_are_stopped(house: House, end: str) -> None:
+    adam = await house.place.add_person("admin")
+    await house.place.add_pat(adam)
+    [(token_id,)] = await house.place.execute("SELECT id::text FROM t_personal_tokens WHERE user_id = %s", [adam])
+    grants, scopes = house.place.app.broker.grants, frozenset({Scope.VAULT_EXECUTE})
+    began = Principal(PrincipalType.PAT, token_id, adam, house.place.workspace_id, scopes)
+    assert not await grants.is_revoked(began, 0.0)
+    await house.place.execute(end, [adam])
+    assert await grants.is_revoked(began, 0.0)
