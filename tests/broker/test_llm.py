@@ -147,3 +147,13 @@ async def test_redirects_are_never_followed_nor_shown(
         assert (answer.status_code, answer.headers["x-agenthifive-error"]) == (502, "llm_redirect")
         assert "location" not in answer.headers
     assert len(world.provider.received) == 2
+
+
+async def test_a_compressed_body_is_refused_because_nobody_here_could_judge_it(
+    world: World, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = await user_of(world, vendor, monkeypatch)
+    for content_type in ("application/json", "application/octet-stream"):
+        answer = await ask(world, vendor, bot, **{"content-encoding": "gzip", "content-type": content_type})
+        assert (answer.status_code, answer.headers["x-agenthifive-error"]) == (415, "unsupported_media_type")
+    assert world.provider.received == []

@@ -53,6 +53,8 @@ async def read_llm_call(
     headers: Headers = scope["headers"]
     if header(headers, b"upgrade") is not None:
         raise AppError("upgrade_not_supported", "Protocol upgrades are not proxied. Use plain HTTP requests.")
+    if (header(headers, b"content-encoding") or "identity").strip().lower() != "identity":
+        raise AppError("unsupported_media_type", "Send the body without Content-Encoding.", hint="identity")
     connection_id = header(headers, b"x-ah5-connection-id")
     if connection_id is not None and not is_id(connection_id):
         raise AppError("not_found", "No connection with this id exists in the workspace.")
