@@ -9,7 +9,7 @@ Source: contract/broker.md sections 1, 2 and 14, http.md section 5.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -134,11 +134,14 @@ class BrokerHttp:
             raise AppError("method_not_allowed", f"Use {allow} here.", headers={"allow": allow})
         context: Context = scope[CONTEXT_KEY]
         principal = await self._authenticate(scope, context, EXECUTE_ACCESS if route is None else LLM_ACCESS)
-        with self._present(principal.id):
+        self._enter(principal.id)
+        try:
             reply = await self._carry_out(scope, receive, route, principal, context)
             if reply.body is None or len(reply.body) <= _PIECE_BYTES:
                 return reply
             await _send(reply, receive, send)
+        finally:
+            self._leave(principal.id)
         return None
 
     async def _carry_out(
@@ -164,25 +167,23 @@ class BrokerHttp:
         finally:
             self._departures.remove(watched)
 
-    @contextlib.contextmanager
-    def _present(self, principal_id: str) -> Iterator[None]:
-        """A call under way. As many of one principal may come and go as may run; more are turned away unread,
-        so that nobody fills the places of the process. Raises: AppError (429, 503)."""
-        present = self._calls.get(principal_id, 0)
-        if present >= 2 * self._broker.agent_max_in_flight:
-            raise AppError("rate_limited", f"{present} calls of yours are under way. Wait for one to end.",
+    def _enter(self, principal_id: str) -> None:
+        """Count a call under way. As many of one principal may come and go as may run; more are turned away
+        unread, so that nobody fills the places of the process. Raises: AppError (429, 503)."""
+        calls = self._calls.get(principal_id, 0)
+        if calls >= 2 * self._broker.agent_max_in_flight:
+            raise AppError("rate_limited", f"{calls} calls of yours are under way. Wait for one to end.",
                            detail="in_flight", retry_after_s=1)  # fmt: skip
         if self.in_flight >= self._process_max:
             raise AppError("unavailable", "This server is at its limit of running calls. Try again.", retry_after_s=1)
-        self._calls[principal_id] = present + 1
+        self._calls[principal_id] = calls + 1
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            left = self._calls.pop(principal_id) - 1
-            if left:
-                self._calls[principal_id] = left
+
+    def _leave(self, principal_id: str) -> None:
+        self.in_flight -= 1
+        left = self._calls.pop(principal_id) - 1
+        if left:
+            self._calls[principal_id] = left
 
     async def _authenticate(self, scope: AsgiScope, context: Context, access: Access) -> Principal:
         """Agents by the grants in memory; persons and PATs by the gatekeeper. Raises: AppError."""
