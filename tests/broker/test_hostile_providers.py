@@ -80,6 +80,43 @@ async def test_a_reply_that_is_not_plain_http_is_refused_and_recorded_as_perhaps
     assert (await bot.execute()).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("answers", "detail"),
+    [
+        (["93.184.216.34", "10.0.0.5"], "private"),
+        (["93.184.216.34", "fd00::1"], "unique_local"),
+        (["::ffff:169.254.169.254"], "v4_mapped"),
+        (["64:ff9b::a9fe:a9fe"], "nat64"),
+        (["2002:7f00:1::1"], "sixto4"),
+        (["168.63.129.16"], "metadata"),
+        (["169.254.169.254"], "metadata"),
+    ],
+)
+async def test_a_name_that_leads_inside_is_refused_without_saying_where(
+    world: World, monkeypatch: pytest.MonkeyPatch, answers: list[str], detail: str
+) -> None:
+    bot = await world.ready()
+    egress = world.replicas[0].egress
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return answers
+
+    monkeypatch.setattr(egress, "_resolve", resolve)
+    monkeypatch.setattr(egress, "_idle", {})
+    connections = world.provider.connections
+    answer = await bot.execute()
+    body = answer.json()
+    assert (answer.status_code, body["code"], body["detail"], body["outcome"]) == (
+        403, "egress_blocked", detail, "not_sent",
+    )  # fmt: skip
+    assert not any(address in answer.text for address in answers)
+    outcome = await outcome_of(world, body["auditId"])
+    assert (outcome["action"], outcome["decision"]) == ("execution_denied", "denied")
+    assert outcome["metadata"]["addressClass"] == detail
+    assert outcome["metadata"]["address"] in answers
+    assert (world.provider.connections, world.provider.received) == (connections, [])
+
+
 async def test_a_client_that_stops_reading_a_download_is_dropped_and_nothing_piles_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
