@@ -8,8 +8,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from agenthifive.broker.model import Principal
 from agenthifive.ids import new_id
-from agenthifive.words import PAT_SCOPES, Scope
+from agenthifive.words import PAT_SCOPES, PrincipalType, Scope
 from application import Place, run_application
 from databases import fresh_database
 from fakes import Provider, provider
@@ -111,6 +112,24 @@ async def test_an_agent_of_nobody_or_of_others_cannot_be_named(house: House) -> 
     assert house.provider.received == []
 
 
+async def test_a_disabled_agent_lends_its_policy_to_nobody(house: House) -> None:
+    unused, house.connection_id = house.connection_id, await house.connect()
+    try:
+        older, _ = await house.place.add_agent()
+        newer, _ = await house.place.add_agent()
+        await house.grant(older)
+        await house.grant(newer)
+        disabled = await house.place.ask("POST", f"/v1/agents/{newer}/disable", house.olga)
+        assert disabled.status_code == 200
+        answer = await house.call(house.olga)
+        assert (await house.rows(answer.json()["auditId"]))[0]["agent_id"] == older
+        named = await house.call(house.olga, agentId=newer)
+        assert (named.status_code, named.json()["code"]) == (404, "not_found")
+    finally:
+        house.connection_id = unused
+    assert len(house.provider.received) == 1
+
+
 async def test_an_agent_cannot_name_another(house: House) -> None:
     strong, _ = await house.place.add_agent()
     weak, token = await house.place.add_agent()
@@ -153,6 +172,21 @@ async def test_roles_and_scopes_that_do_not_suffice_are_refused_and_recorded(hou
     assert house.provider.received == []
 
 
+async def test_an_agents_token_without_the_scope_is_refused_and_recorded_in_its_name(house: House) -> None:
+    agent_id, token = await house.place.add_agent()
+    await house.place.execute(
+        "UPDATE t_agent_access_tokens SET scopes = '{connections:read}' WHERE agent_id = %s", [agent_id]
+    )
+    answer = await house.call(token)
+    assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+    [row] = await house.place.execute(
+        "SELECT actor, metadata->>'code', metadata->>'route' FROM l_audit_events"
+        " WHERE action = 'access_denied' AND agent_id = %s", [agent_id],
+    )  # fmt: skip
+    assert row == (f"agent:{agent_id}", "insufficient_scope", "/v1/vault/execute")
+    assert house.provider.received == []
+
+
 async def test_a_token_of_another_workspace_finds_nothing(house: House) -> None:
     home = new_id()
     mallory = await house.place.add_pat(await house.place.add_person("owner", home), workspace_id=home)
@@ -175,3 +209,24 @@ async def test_what_a_person_may_no_longer_do_stops_within_the_second(house: Hou
     await place.execute("UPDATE t_users SET disabled_at = now() WHERE id = %s", [adam])
     assert (await house.call(token, agentId=agent_id)).status_code == 401
     assert len(house.provider.received) == 1
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "UPDATE t_personal_tokens SET revoked_at = now() WHERE user_id = %s",
+        "UPDATE t_members SET role = 'viewer' WHERE user_id = %s",
+        "DELETE FROM t_members WHERE user_id = %s",
+        "UPDATE t_users SET disabled_at = now() WHERE id = %s",
+    ],
+    ids=["token revoked", "role lowered", "removed", "disabled"],
+)
+async def test_what_a_person_began_is_no_longer_theirs_when_they_are_stopped(house: House, end: str) -> None:
+    adam = await house.place.add_person("admin")
+    await house.place.add_pat(adam)
+    [(token_id,)] = await house.place.execute("SELECT id::text FROM t_personal_tokens WHERE user_id = %s", [adam])
+    grants, scopes = house.place.app.broker.grants, frozenset({Scope.VAULT_EXECUTE})
+    began = Principal(PrincipalType.PAT, token_id, adam, house.place.workspace_id, scopes)
+    assert not await grants.is_revoked(began, 0.0)
+    await house.place.execute(end, [adam])
+    assert await grants.is_revoked(began, 0.0)

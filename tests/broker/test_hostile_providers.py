@@ -1,6 +1,7 @@
 """Providers and clients that break the rules of HTTP: refused by name, recorded, in bounded memory."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -79,6 +80,43 @@ async def test_a_reply_that_is_not_plain_http_is_refused_and_recorded_as_perhaps
     assert (await bot.execute()).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("answers", "detail"),
+    [
+        (["93.184.216.34", "10.0.0.5"], "private"),
+        (["93.184.216.34", "fd00::1"], "unique_local"),
+        (["::ffff:169.254.169.254"], "v4_mapped"),
+        (["64:ff9b::a9fe:a9fe"], "nat64"),
+        (["2002:7f00:1::1"], "sixto4"),
+        (["168.63.129.16"], "metadata"),
+        (["169.254.169.254"], "metadata"),
+    ],
+)
+async def test_a_name_that_leads_inside_is_refused_without_saying_where(
+    world: World, monkeypatch: pytest.MonkeyPatch, answers: list[str], detail: str
+) -> None:
+    bot = await world.ready()
+    egress = world.replicas[0].egress
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return answers
+
+    monkeypatch.setattr(egress, "_resolve", resolve)
+    monkeypatch.setattr(egress, "_idle", {})
+    connections = world.provider.connections
+    answer = await bot.execute()
+    body = answer.json()
+    assert (answer.status_code, body["code"], body["detail"], body["outcome"]) == (
+        403, "egress_blocked", detail, "not_sent",
+    )  # fmt: skip
+    assert not any(address in answer.text for address in answers)
+    outcome = await outcome_of(world, body["auditId"])
+    assert (outcome["action"], outcome["decision"]) == ("execution_denied", "denied")
+    assert outcome["metadata"]["addressClass"] == detail
+    assert outcome["metadata"]["address"] in answers
+    assert (world.provider.connections, world.provider.received) == (connections, [])
+
+
 async def test_a_client_that_stops_reading_a_download_is_dropped_and_nothing_piles_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +156,31 @@ async def test_a_client_that_stops_reading_a_download_is_dropped_and_nothing_pil
     assert (await outcome_of(world, audit_id))["metadata"]["clientGone"] is True
 
 
+async def test_a_client_that_stops_reading_a_large_reply_is_counted_and_dropped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "STALL_S", 0.3)
+    bot = await world.ready()
+    world.provider.script = respond(200, b'"' + b"x" * 9_000_000 + b'"')
+    whole = await bot.execute()
+    assert (whole.status_code, len(whole.json()["body"])) == (200, 9_000_000)
+    call = json.dumps({"model": "B", "connectionId": bot.connection_id, "method": "GET", "url": f"{world.origin}/v1/f"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.replicas[0].port, limit=1024)
+    writer.write(
+        f"POST /v1/vault/execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {bot.token}\r\ncontent-length: {len(call)}\r\n\r\n{call}".encode()
+    )
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(OK)
+    calls = world.replicas[0].http._calls
+    assert calls == {bot.agent_id: 1}, "an answer that nobody reads is a call under way"
+    async with asyncio.timeout(5):
+        while calls:
+            await asyncio.sleep(0.01)
+        received = await reader.read(-1)
+    assert len(received) < 9_000_000
+    writer.close()
+
+
 async def test_an_agent_that_sends_its_calls_slowly_takes_no_places_from_others(world: World) -> None:
     bot, other = await world.ready(), await world.ready()
     head = (
@@ -140,7 +203,12 @@ async def test_an_agent_that_sends_its_calls_slowly_takes_no_places_from_others(
         writer.close()
 
 
-async def test_hanging_calls_of_one_agent_leave_another_its_calls(world: World) -> None:
+async def test_hanging_calls_of_one_agent_leave_another_its_calls(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = world.replicas[0].broker
+    monkeypatch.setattr(world.replicas[0].http, "_process_max", 80)
+    monkeypatch.setattr(broker, "_options", dataclasses.replace(broker._options, head_timeout_s=60))
     bot, other = await world.ready(), await world.ready()
     gate = asyncio.Event()
 
@@ -165,11 +233,13 @@ async def test_hanging_calls_of_one_agent_leave_another_its_calls(world: World) 
         writer.close()
         return said
 
-    hanging = {asyncio.create_task(hang()) for _ in range(1000)}
+    hanging: set[asyncio.Task[bytes]] = set()
     refused: list[bytes] = []
-    while len(refused) < 968:
-        done, hanging = await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
-        refused += [task.result() for task in done]
+    for _ in range(10):  # a hundred at a time, more than the process carries
+        hanging |= {asyncio.create_task(hang()) for _ in range(100)}
+        while len(hanging) > 32:
+            done, hanging = await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
+            refused += [task.result() for task in done]
     assert {said[:12] for said in refused} == {b"HTTP/1.1 429"}
     assert all(b'"detail":"in_flight"' in said for said in refused)
     answers = [await other.execute() for _ in range(50)]

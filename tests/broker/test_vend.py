@@ -1,5 +1,6 @@
 """Model A: what may be handed out, what is recorded, and that nothing else leaves."""
 
+import base64
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -86,6 +87,29 @@ async def test_what_is_not_handed_out_is_refused_with_one_row(
     assert (answer.status_code, body["code"]) == (status, code), answer.text
     assert await actions(world, body["auditId"]) == [("token_vend_denied", "denied")]
     assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("service", "payload", "params", "kind", "token"),
+    [
+        ("telegram", {"botToken": "1:" + "A" * 35, "tokenType": "bot"}, None, "Bearer", "1:" + "A" * 35),
+        ("notion", {"apiKey": SECRET}, None, "x-api-key", SECRET),
+        ("jira", {"apiKey": SECRET, "email": "bot@example.com"}, {"siteUrl": "acme.atlassian.net"}, "Basic",
+         base64.b64encode(f"bot@example.com:{SECRET}".encode()).decode()),
+    ],
+)  # fmt: skip
+async def test_each_kind_of_credential_has_its_form(
+    world: World, service: str, payload: dict[str, Any], params: dict[str, str] | None, kind: str, token: str
+) -> None:
+    bot = await holder(world, service, payload, params, vendStaticCredentials=True)
+    body = (await ask(bot)).json()
+    assert (body.get("tokenType"), body.get("accessToken")) == (kind, token), body
+
+
+async def test_a_credential_without_its_secret_is_no_empty_token(world: World) -> None:
+    bot = await holder(world, "openai", {"other": "x"}, vendStaticCredentials=True)
+    answer = await ask(bot)
+    assert (answer.status_code, answer.json()["code"]) == (500, "credential_unreadable")
 
 
 async def test_hand_outs_and_calls_share_one_limit(world: World) -> None:

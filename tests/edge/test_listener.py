@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from agenthifive.edge import listener
+from application import Place
 from edge.conftest import converse
 
 GET = b"GET /health HTTP/1.1\r\nhost: x\r\n"
@@ -68,6 +69,18 @@ async def test_bodies_are_counted_while_they_stream_in(port: int) -> None:
     streamed = await converse(port, head + b"transfer-encoding: chunked\r\n\r\n" + chunk * 2)
     assert streamed.startswith(b"HTTP/1.1 413 "), "it is refused before its end"
     assert b'"code":"payload_too_large"' in streamed
+
+
+async def test_a_call_of_26_mebibytes_is_refused_before_it_arrives(place: Place, port: int) -> None:
+    _, token = await place.add_agent()
+    head = (
+        f"POST /v1/vault/execute HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {token}\r\ncontent-length: {26 * 1024 * 1024 + 1}\r\n\r\n"
+    )
+    said = await converse(port, head.encode())
+    assert said.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"payload_too_large"' in said
+    assert b"26214400" in said
 
 
 @pytest.mark.parametrize(

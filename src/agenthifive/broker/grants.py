@@ -51,11 +51,18 @@ FIND_BY_CONNECTION: Final = f"{_GRANT} AND c.id = %(connection_id)s"
 FIND_BY_SERVICE: Final = f"{_GRANT} AND c.singleton_key = %(service)s AND c.status <> 'revoked'"
 NEWEST_AGENT: Final = """
     SELECT p.agent_id::text, p.document->'allowedModels' FROM t_policies p
+      JOIN t_agents a ON a.id = p.agent_id AND a.status <> 'disabled'
       JOIN t_connections c ON c.id = p.connection_id AND c.workspace_id = %(workspace_id)s AND c.deleted_at IS NULL
      WHERE p.status = 'active' AND (c.id = %(connection_id)s OR c.singleton_key = %(service)s)
      ORDER BY p.created_at DESC, p.id DESC
 """
 AGENT_OF_WORKSPACE: Final = "SELECT status FROM t_agents WHERE id = %(agent_id)s AND workspace_id = %(workspace_id)s"
+PERSON_MAY_CALL: Final = """
+    SELECT true FROM t_members m JOIN t_users u ON u.id = m.user_id AND u.disabled_at IS NULL
+     WHERE m.workspace_id = %(workspace_id)s AND m.user_id = %(user_id)s AND m.role IN ('owner', 'admin')
+       AND (%(token_id)s::uuid IS NULL OR EXISTS (
+            SELECT FROM t_personal_tokens t WHERE t.id = %(token_id)s AND t.revoked_at IS NULL))
+"""
 NOTE_TOKENS: Final = """
     UPDATE t_agent_access_tokens SET last_used_at = now()
      WHERE token_hash = ANY(%s) AND last_used_at < now() - interval '1 minute'
@@ -115,11 +122,19 @@ class Grants:
         return principal
 
     async def is_revoked(self, principal: Principal, now_s: float) -> bool:
-        """Whether an agent's token ended before its time: revoked, or its agent or their creator stopped."""
+        """Whether a credential ended before its time: revoked, or those it stands for were stopped."""
+        if principal.kind is not PrincipalType.AGENT:
+            return await self._is_person_stopped(principal)
         if principal.token_hash is None or principal.expires_at_s is None or principal.expires_at_s <= now_s:
             return False  # what began before the end of a token may finish after it
         digest = bytes.fromhex(principal.token_hash)
         return digest not in self._tokens and await self._load_principal(principal.token_hash, digest) is None
+
+    async def _is_person_stopped(self, principal: Principal) -> bool:
+        token_id = principal.id if principal.kind is PrincipalType.PAT else None
+        values = {"workspace_id": principal.workspace_id, "user_id": principal.actor, "token_id": token_id}
+        async with self._database.transaction() as connection:
+            return await (await connection.execute(PERSON_MAY_CALL, values)).fetchone() is None
 
     async def resolve(
         self, workspace_id: str, agent_id: str, connection_id: str | None, service: str | None
@@ -150,11 +165,11 @@ class Grants:
         return None
 
     async def has_agent(self, workspace_id: str, agent_id: str) -> bool:
-        """Whether the workspace has this agent and it is active."""
+        """Whether the workspace has this agent and nobody disabled it."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(AGENT_OF_WORKSPACE, {"agent_id": agent_id, "workspace_id": workspace_id})
             row = await cursor.fetchone()
-        return row is not None and row[0] == "active"
+        return row is not None and row[0] != "disabled"
 
     async def note_used(self, unit: Unit) -> None:
         """Write down which tokens, agents and connections were used lately; at most once a minute each."""

@@ -20,7 +20,7 @@ from agenthifive import strict_json
 from agenthifive.broker.broker import Broker
 from agenthifive.broker.llm import LLM_ACCESS, LlmRoute, read_llm_call, refusal_for, route_of
 from agenthifive.broker.model import Call, Principal, Reply
-from agenthifive.broker.sending import send_chunks
+from agenthifive.broker.sending import PIECE_BYTES, send_chunks, send_in_pieces
 from agenthifive.db.database import as_unavailable
 from agenthifive.edge.answers import refusal, refusal_headers
 from agenthifive.edge.body import ClientGone, read_body
@@ -108,32 +108,38 @@ class BrokerHttp:
         route = None if scope["path"] == EXECUTE_PATH else route_of(scope["path"])
         scope["route_name"] = EXECUTE_PATH if route is None else "/v1/vault/llm/{provider}/{path}"
         try:
-            reply = await self._answer(scope, receive, route)
+            reply = await self._answer(scope, receive, send, route)
         except AppError as error:
             reply = refusal_for(route, error, self._broker.grants.catalog) if route is not None else _refusal(error)
-        await _send(reply, receive, send, self._departures)
+        if reply is not None:
+            await _send(reply, receive, send, self._departures)
 
-    async def _answer(self, scope: AsgiScope, receive: Receive, route: LlmRoute | None) -> Reply:
+    async def _answer(self, scope: AsgiScope, receive: Receive, send: Send, route: LlmRoute | None) -> Reply | None:
         try:
-            return await self._serve(scope, receive, route)
+            return await self._serve(scope, receive, send, route)
         except (psycopg.Error, PoolTimeout, OSError) as error:
             unavailable = as_unavailable(error)
             if unavailable is None:
                 raise
             raise unavailable from None
 
-    async def _serve(self, scope: AsgiScope, receive: Receive, route: LlmRoute | None) -> Reply:
+    async def _serve(self, scope: AsgiScope, receive: Receive, send: Send, route: LlmRoute | None) -> Reply | None:
+        """The reply to send; None when it was so large that it was sent while its call was still counted."""
         allowed = frozenset({"POST"}) if route is None else _METHODS
         if scope["method"] not in allowed:
             allow = ", ".join(sorted(allowed))
             raise AppError("method_not_allowed", f"Use {allow} here.", headers={"allow": allow})
         context: Context = scope[CONTEXT_KEY]
         principal = await self._authenticate(scope, context, EXECUTE_ACCESS if route is None else LLM_ACCESS)
-        self._arrive(principal.id)
+        self._enter(principal.id)
         try:
-            return await self._carry_out(scope, receive, route, principal, context)
+            reply = await self._carry_out(scope, receive, route, principal, context)
+            if reply.body is None or len(reply.body) <= PIECE_BYTES:
+                return reply
+            await _send(reply, receive, send, self._departures)
         finally:
             self._leave(principal.id)
+        return None
 
     async def _carry_out(
         self, scope: AsgiScope, receive: Receive, route: LlmRoute | None, principal: Principal, context: Context
@@ -158,16 +164,16 @@ class BrokerHttp:
         finally:
             self._departures.remove(watched)
 
-    def _arrive(self, principal_id: str) -> None:
-        """A call is under way. As many of one principal may come and go as may run; more are turned away unread,
-        so that nobody fills the places of the process. Raises: AppError (429, 503)."""
-        present = self._calls.get(principal_id, 0)
-        if present >= 2 * self._broker.agent_max_in_flight:
-            raise AppError("rate_limited", f"{present} calls of yours are under way. Wait for one to end.",
+    def _enter(self, principal_id: str) -> None:
+        """Count a call under way. As many of one principal may come and go as may run; more are turned away
+        unread, so that nobody fills the places of the process. Raises: AppError (429, 503)."""
+        calls = self._calls.get(principal_id, 0)
+        if calls >= 2 * self._broker.agent_max_in_flight:
+            raise AppError("rate_limited", f"{calls} calls of yours are under way. Wait for one to end.",
                            detail="in_flight", retry_after_s=1)  # fmt: skip
         if self.in_flight >= self._process_max:
             raise AppError("unavailable", "This server is at its limit of running calls. Try again.", retry_after_s=1)
-        self._calls[principal_id] = present + 1
+        self._calls[principal_id] = calls + 1
         self.in_flight += 1
 
     def _leave(self, principal_id: str) -> None:
@@ -187,6 +193,10 @@ class BrokerHttp:
                 raise await self._people.note_failure(credential.kind, context)
             self._people.count_principal(principal.id)
             if access.scope not in principal.scopes:
+                agent = Caller(principal.kind, principal.id, principal.workspace_id, agent_id=principal.agent_id)
+                await self._people.note_denied(
+                    agent, context, scope["method"], scope["route_name"], "insufficient_scope"
+                )
                 raise AppError("insufficient_scope", f"This token lacks the scope {access.scope}. Exchange an "
                                "assertion for a token with it.", hint=str(access.scope))  # fmt: skip
             return principal
@@ -287,7 +297,10 @@ async def _send(reply: Reply, receive: Receive, send: Send, departures: Departur
         body = reply.body or b""
         headers.append((b"content-length", str(len(body)).encode("ascii")))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if len(body) <= PIECE_BYTES:
+            await send({"type": "http.response.body", "body": body})
+        else:
+            await send_in_pieces(body, send)
         return
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send_chunks(reply.chunks, receive, send, departures)

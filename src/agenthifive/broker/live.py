@@ -101,7 +101,7 @@ class LiveStreams:
         if not await self._grants.has_agent(old.workspace_id, old.agent_id):
             return "agent_disabled"
         if await self._grants.is_revoked(sent.call.principal, time.time()):
-            return "agent_disabled"
+            return "agent_disabled" if sent.call.principal.agent_id is not None else "invalid_token"
         grant = await self._grants.resolve(old.workspace_id, old.agent_id, old.connection_id, None)
         if grant is None or grant.status is not ConnectionStatus.HEALTHY:
             return "connection_revoked"

@@ -53,6 +53,8 @@ async def read_llm_call(
     headers: Headers = scope["headers"]
     if header(headers, b"upgrade") is not None:
         raise AppError("upgrade_not_supported", "Protocol upgrades are not proxied. Use plain HTTP requests.")
+    if (header(headers, b"content-encoding") or "identity").strip().lower() != "identity":
+        raise AppError("unsupported_media_type", "Send the body without Content-Encoding.", hint="identity")
     connection_id = header(headers, b"x-ah5-connection-id")
     if connection_id is not None and not is_id(connection_id):
         raise AppError("not_found", "No connection with this id exists in the workspace.")
@@ -86,10 +88,12 @@ async def read_llm_call(
 def refusal_for(route: LlmRoute, error: AppError, catalog: Catalog) -> Reply:
     """A refusal in the vendor's shape; code and audit id travel in headers.
 
-    Repeating can help only where the refusal says when; everything else tells the SDK not to retry.
+    Repeating helps where the refusal says when, but a closed window (403) is nothing an SDK should sit out; everything
+    else tells the SDK not to retry.
     """
     service = catalog.llm(route.slug)
     dialect = dialect_of(service, {}, "/" + route.rest) if service is not None else "raw"
     headers = [("content-type", "application/json"), ("cache-control", "no-store"), *refusal_headers(error).items()]
-    headers.append(("x-should-retry", "true" if error.retry_after_s is not None else "false"))
+    is_transient = error.retry_after_s is not None and error.status != 403
+    headers.append(("x-should-retry", "true" if is_transient else "false"))
     return Reply(error.status, headers, render_refusal(dialect, error.status, error.code, error.message, error.body()))

@@ -13,6 +13,7 @@ from agenthifive.edge.body import ClientGone
 from agenthifive.edge.departures import Departures, Receive
 
 STALL_S: Final = 60.0
+PIECE_BYTES: Final = 256 * 1024
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -44,6 +45,20 @@ async def send_chunks(
         departures.remove(watched)
         with contextlib.suppress(asyncio.CancelledError, CutOff):
             await chunks.aclose()
+
+
+async def send_in_pieces(body: bytes, send: Send) -> None:
+    """Send a whole body no faster than the client reads.
+
+    Raises: ConnectionAbortedError when it reads nothing for a minute.
+    """
+    for at in range(0, len(body), PIECE_BYTES):
+        piece = {"type": "http.response.body", "body": body[at : at + PIECE_BYTES]}
+        try:
+            async with asyncio.timeout(STALL_S):
+                await send({**piece, "more_body": at + PIECE_BYTES < len(body)})
+        except TimeoutError:
+            raise ConnectionAbortedError from None
 
 
 class _StallClock:

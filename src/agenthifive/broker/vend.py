@@ -48,7 +48,7 @@ async def vend(call: Call, grant: Grant, keyring: Keyring, writer: Writer, *, no
         raise AppError("audit_unavailable", "The call could not be recorded, so no token was handed out. Try again.",
                        retry_after_s=2) from None  # fmt: skip
     try:
-        token = _token(unseal(grant, keyring))
+        token = _token(grant, unseal(grant, keyring))
     except AppError as error:
         await _conclude_failed(writer, event, error)
         raise
@@ -89,11 +89,18 @@ def _check(grant: Grant, policy: Policy, now: datetime) -> None:
                        "ask one yet. Ask an owner to change the policy.", detail="step_up")  # fmt: skip
 
 
-def _token(payload: dict[str, Any]) -> dict[str, Any]:
-    """What is handed out, by the shape of the credential."""
-    if "username" in payload and "password" in payload:
-        pair = base64.b64encode(f"{payload['username']}:{payload['password']}".encode()).decode("ascii")
-        return {"accessToken": pair, "tokenType": "Basic", "expiresIn": NOMINAL_TTL_S, "scopes": []}
-    token = payload.get("accessToken") or payload.get("botToken") or payload.get("apiKey") or ""
-    kind = "x-api-key" if "apiKey" in payload else "Bearer"
+def _token(grant: Grant, payload: dict[str, Any]) -> dict[str, Any]:
+    """What is handed out, by the shape of the credential. Raises: AppError for one that holds none."""
+    pair = next((injection for injection in grant.variant.injections if injection.place == "basic"), None)
+    try:
+        if pair is not None:
+            text = f"{pair.username.render(payload)}:{pair.password.render(payload)}"
+            kind, token = "Basic", base64.b64encode(text.encode()).decode("ascii")
+        else:
+            kind, token = "x-api-key" if "apiKey" in payload else "Bearer", payload.get("apiKey") or payload["botToken"]
+    except KeyError:
+        raise AppError(
+            "credential_unreadable",
+            "The stored credential is not complete. A person must enter it again on this connection.",
+        ) from None
     return {"accessToken": token, "tokenType": kind, "expiresIn": NOMINAL_TTL_S, "scopes": []}
