@@ -116,7 +116,7 @@ async def test_one_wrong_entry_stops_all_and_everything_wrong_is_named(stage: St
     assert paths_of(answer) == [
         ("policies[1].defaultMode", "enum"),
         ("policies[1].rules.request[0].match.urlPattern", "regex"),
-        ("policies[2].connectionId", "not_found"),
+        ("policies[2]", "not_found"),
         ("policies[3].connectionId", "required"),
         ("policies[3].allowlists", "required"),
     ]
