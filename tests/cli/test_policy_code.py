@@ -280,3 +280,6 @@ async def test_a_token_is_needed_and_is_that_of_a_person_who_may(office: Office)
     assert (refused.code, "code: insufficient_scope" in refused.err) == (1, True)
     assert (await office.run("export", AH5_TOKEN=reading)).code == 0
     assert await office.policies() == []
+    piped = f"{office.token}\n{write_yaml([office.document()])}"
+    assert (await office.run("apply", "-", "--token", "-", stdin=piped, AH5_TOKEN="")).code == 0
+    assert len(await office.policies()) == 1

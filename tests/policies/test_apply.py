@@ -3,6 +3,9 @@
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agenthifive.ids import new_id
 from agenthifive.words import Role
@@ -113,7 +116,7 @@ async def test_one_wrong_entry_stops_all_and_everything_wrong_is_named(stage: St
     assert paths_of(answer) == [
         ("policies[1].defaultMode", "enum"),
         ("policies[1].rules.request[0].match.urlPattern", "regex"),
-        ("policies[2].connectionId", "not_found"),
+        ("policies[2]", "not_found"),
         ("policies[3].connectionId", "required"),
         ("policies[3].allowlists", "required"),
     ]
@@ -160,3 +163,33 @@ async def test_a_workspace_applies_to_itself_only(stage: Stage) -> None:
     viewer = await stage.post("/v1/policies/apply", body, stage.here.people[Role.VIEWER])
     assert viewer.json()["code"] == "insufficient_role"
     assert await stage.read(saved) == saved
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "match", "action", "request", "response", "body"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+FACETS = st.dictionaries(st.sampled_from(["rules", "allowlists", "rateLimits", "timeWindows", "x"]), JUNK, max_size=3)
+
+
+@settings(max_examples=60)
+@given(facets=FACETS, number=st.integers(0, 1))
+async def test_whatever_is_sent_is_answered(stage: Stage, pairs: list[Any], facets: Any, number: int) -> None:
+    """Applied or tried: what is no policy is refused, never stumbled over."""
+    for path, body in (
+        ("apply", {"policies": [{**pairs[number], **facets}], "dryRun": True}),
+        ("simulate", {**pairs[number], "draft": facets}),
+    ):
+        answer = await stage.post(f"/v1/policies/{path}", body)
+        assert answer.status_code in (200, 400), (path, facets, answer.text)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def pairs(stage: Stage) -> list[Any]:
+    """One with a policy, one without."""
+    found = [await entry(stage, (await stage.create(**OPEN, rules=RULES))["connectionId"]), await entry(stage)]
+    return [{name: each[name] for name in ("agentId", "connectionId")} for each in found]

@@ -138,6 +138,16 @@ def test_what_a_row_says_was_asked_for_is_asked_for_again(ground: Ground) -> Non
     assert foresee(over, ground, rateLimits={"maxRequestsPerHour": 8}) == ALLOWED
 
 
+def test_how_much_a_held_prompt_was_over_its_budget_is_not_known(catalog: Catalog) -> None:
+    ground = ground_of(catalog, "openai")
+    listed = [{"baseUrl": "https://api.openai.com", "methods": ["POST"], "pathPatterns": ["/**"]}]
+    held = Outcome("require_approval", "budget_override")
+    call = replace(POST, host="api.openai.com", path="/v1/responses", before=held)
+    after = foresee(call, ground, allowlists=listed, rateLimits={"maxRequestsPerHour": 8})
+    assert after.depends_on == "rateLimits.maxRequestsPerHour"
+    assert foresee(call, ground, allowlists=listed) == ALLOWED
+
+
 def test_a_call_is_judged_at_its_own_instant(ground: Ground) -> None:
     windows = [{"dayOfWeek": 1, "startHour": 11, "endHour": 13, "timezone": "UTC"}]
     assert foresee(BARE, ground, timeWindows=windows) == ALLOWED

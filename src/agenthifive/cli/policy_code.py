@@ -102,8 +102,8 @@ def simulate(
 ) -> None:
     """Say how recorded calls would be decided by the policies in the files. Nothing is changed."""
     terminal = begin(context)
-    documents = _read_files(terminal, files)
     server = _connect(terminal, base, token)
+    documents = _read_files(terminal, files)
     simulated = []
     for document, entry in zip(documents, _entries(server, documents), strict=True):
         draft = {name: value for name, value in entry.items() if name not in ("agentId", "connectionId")}
@@ -115,8 +115,8 @@ def simulate(
 
 
 def _apply(terminal: Terminal, files: Sequence[str], base: str | None, token: str | None, *, dry_run: bool) -> None:
-    documents = _read_files(terminal, files)
     server = _connect(terminal, base, token)
+    documents = _read_files(terminal, files)
     answer = server.post("/v1/policies/apply", {"policies": list(_entries(server, documents)), "dryRun": dry_run})
     applied: Sequence[Mapping[str, Any]] = answer["policies"]
     for document, each in zip(documents, applied, strict=True):

@@ -124,11 +124,12 @@ def _refusal(refused: Mapping[int, AppError], count: int) -> AppError:
     """One refusal for all; its code is theirs where they agree."""
     codes = {error.code for error in refused.values()}
     first = min(refused)
-    fields = [
-        {**field, "path": f"policies[{number}].{field['path']}"}
-        for number, error in sorted(refused.items())
-        for field in error.fields or [{"path": "connectionId", "code": error.code, "message": error.message}]
-    ]
+    fields = []
+    for number, error in sorted(refused.items()):
+        where = f"policies[{number}]"
+        fields += [{**field, "path": f"{where}.{field['path']}"} for field in error.fields or ()]
+        if not error.fields:
+            fields.append({"path": where, "code": error.code, "message": error.message})
     return AppError(
         codes.pop() if len(codes) == 1 else "invalid_policy",
         f"{len(refused)} of {count} policies cannot be applied, so none was. policies[{first}]: "

@@ -1,6 +1,6 @@
 """How a recorded call would be decided by another policy, as far as its row can tell. Pure.
 
-    recorded call --> what may have been: class, constraint verdict, size    each way through the same `decide`
+    recorded call --> what may have been: class, constraint verdict, sizes   each way through the same `decide`
                  \\-> rules whose outcome depends on values nobody recorded   once as if they matched, once as if not
 
     all ends the same: that decision.   two different ends: undetermined, and what it depends on
@@ -32,11 +32,9 @@ from agenthifive.policy.paths import UnsafePath, strict_path
 from agenthifive.policy.rules import METHODS, RequestRule
 from agenthifive.words import ActionClass
 
-_CONSTRAINT: Final = "providerConstraints"
-_SIZE: Final = "rateLimits.maxPayloadSizeBytes"
-_CLASS: Final = "class"
 _TOO_LARGE: Final = "payload_too_large"
-_LARGER_THAN_ANY: Final = 2**53
+_OVER_BUDGET: Final = "budget_override"
+_MORE_THAN_ANY: Final = 2**53
 # documents the classifiers of the catalog tell apart, where they look into a body at all
 _SAMPLES: Final[tuple[Any, ...]] = (None, {"query": "{a}"}, {"query": "mutation{a}"})
 
@@ -80,6 +78,16 @@ class _Way:
     action_class: ActionClass
     verdict: Verdict | None
     size_bytes: int
+    calls_last_hour: int | None
+
+    def difference(self, other: "_Way") -> str:
+        """What sets two ways apart, in the words of a policy."""
+        if self.action_class is not other.action_class:
+            return "class"
+        if self.verdict is not other.verdict:
+            return "providerConstraints"
+        is_size = self.size_bytes != other.size_bytes
+        return f"rateLimits.{'maxPayloadSizeBytes' if is_size else 'maxRequestsPerHour'}"
 
 
 def forecast(call: RecordedCall, policy: Policy, ground: Ground) -> Outcome:
@@ -124,10 +132,12 @@ class _Forecast:
     def _ways(self) -> Iterator[_Way]:
         is_judged = self._policy.constraint is None or (self._knows_body and self._knows_query)
         verdicts = (None,) if is_judged else (FREE, TRUSTED, refused("unknown"))
-        sizes = [self._call.body_bytes or 0]
-        if self._call.before.code == _TOO_LARGE and self._call.body_bytes is None:
-            sizes.append(_LARGER_THAN_ANY)
-        for combination in product(self._classes, verdicts, sizes):
+        call = self._call
+        was_large = call.before.code == _TOO_LARGE and call.body_bytes is None
+        sizes = (0, _MORE_THAN_ANY) if was_large else (call.body_bytes or 0,)
+        was_over = call.before.code == _OVER_BUDGET and call.calls_last_hour is None
+        counts = (0, _MORE_THAN_ANY) if was_over else (call.calls_last_hour,)
+        for combination in product(self._classes, verdicts, sizes, counts):
             yield _Way(*combination)
 
     def _ends(self, way: _Way) -> Iterator[tuple[RequestRule | None, Decision]]:
@@ -232,16 +242,14 @@ class _Forecast:
             wants_bypass=call.wants_bypass,
             wants_full_fields=call.wants_full_fields,
             org_domains=self._ground.org_domains,
-            calls_last_hour=call.calls_last_hour,
+            calls_last_hour=way.calls_last_hour,
         )
 
 
 def _undetermined(rule: RequestRule | None, first: _Way, other: _Way) -> Outcome:
     if rule is not None and first == other:
         return Outcome("undetermined", None, _name(rule), f"rules.request[{rule.ref.index}]")
-    if first.action_class is not other.action_class:
-        return Outcome("undetermined", None, depends_on=_CLASS)
-    return Outcome("undetermined", None, depends_on=_CONSTRAINT if first.verdict is not other.verdict else _SIZE)
+    return Outcome("undetermined", None, depends_on=first.difference(other))
 
 
 def _name(rule: RequestRule) -> str:
