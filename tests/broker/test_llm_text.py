@@ -44,7 +44,7 @@ class TestDialects:
         assert at(carried, path) == ""
         [again] = read_spread(carried).pieces
         assert (again.channel, again.path) == (piece.channel, path)
-        assert read_spread(carried).ends == ()
+        assert not read_spread(carried).ends
         assert dialect.join_of(carried) == ""
 
 

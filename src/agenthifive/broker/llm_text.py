@@ -55,10 +55,11 @@ class Spread:
     """
 
     pieces: tuple[Piece, ...] = ()
-    ends: tuple[Channel, ...] = ()
+    ends: frozenset[Channel] = frozenset()
 
 
 NOTHING: Final = Spread()
+ALL: Final = frozenset[Channel]({()})
 
 
 def read_spread(event: Any) -> Spread:
@@ -70,14 +71,14 @@ def read_spread(event: Any) -> Spread:
     if isinstance(event.get("candidates"), list):
         return _read_gemini(event["candidates"])
     if event.get("object") == "response":
-        return Spread(_read_output(event, ()), ((WHOLE,),))
+        return Spread(_read_output(event, ()), frozenset({(WHOLE,)}))
     kind = event.get("type")
     if not isinstance(kind, str):
         return NOTHING
     if kind.startswith("response."):
         return _read_response(event, kind)
     if kind in _ENDS_OF_ALL:
-        return Spread(ends=((),))
+        return Spread(ends=ALL)
     return _read_cohere(event, kind) if kind in _COHERE_TEXTS or kind in _COHERE_ENDS else _read_block(event, kind)
 
 
@@ -164,7 +165,7 @@ def _read_chat(choices: list[Any]) -> Spread:
         pieces += _read_message(choice.get("message"), ("choices", place, "message"))
     if any(piece.channel[0] == WHOLE for piece in pieces):
         ends.append((WHOLE,))
-    return Spread(tuple(pieces), tuple(ends))
+    return Spread(tuple(pieces), frozenset(ends))
 
 
 def _read_delta(delta: dict[str, Any], index: str | int, path: Path) -> Iterator[Piece]:
@@ -206,13 +207,13 @@ def _read_gemini(candidates: list[Any]) -> Spread:
                 pieces.append(Piece(channel, path, part["text"]))
         if candidate.get("finishReason"):
             ends.append(("candidate", index))
-    return Spread(tuple(pieces), tuple(ends))
+    return Spread(tuple(pieces), frozenset(ends))
 
 
 def _read_block(event: dict[str, Any], kind: str) -> Spread:
     index = _index(event.get("index"), 0)
     if kind == "content_block_stop":
-        return Spread(ends=(("block", index),))
+        return Spread(ends=frozenset({("block", index)}))
     if kind == "content_block_start" and isinstance(event.get("content_block"), dict):
         member, delta = _BLOCK_BEGINNINGS.get(_word(event["content_block"].get("type")), ("", ""))
         text = event["content_block"].get(member)
@@ -230,14 +231,14 @@ def _read_block(event: dict[str, Any], kind: str) -> Spread:
 def _read_response(event: dict[str, Any], kind: str) -> Spread:
     """`response.<what>.delta` goes on until `response.<what>.done`, or until its part or item is done."""
     if kind in _RESPONSE_ENDS:
-        return Spread(_read_output(event.get("response"), ("response",)), ((),))
+        return Spread(_read_output(event.get("response"), ("response",)), ALL)
     where: Channel = ("item", _index(event.get("output_index"), 0))
     for name in _PART_INDEXES:
         if name in event:
             where += (name, _index(event[name], 0))
     if kind.endswith(".done"):
         whole = (*_arguments(event, ()), *_arguments(event.get("item"), ("item",)))
-        return Spread(whole, (where, (WHOLE,)))
+        return Spread(whole, frozenset({where, (WHOLE,)}))
     text = event.get("delta")
     if kind.endswith(".delta") and isinstance(text, str):
         return Spread((Piece((*where, kind), ("delta",), text, is_json="arguments" in kind),))
@@ -268,7 +269,7 @@ def _arguments(holder: Any, path: Path) -> Iterator[Piece]:
 def _read_cohere(event: dict[str, Any], kind: str) -> Spread:
     index = _index(event.get("index"), 0)
     if kind in _COHERE_ENDS:
-        return Spread(ends=(("cohere", _COHERE_ENDS[kind], index),))
+        return Spread(ends=frozenset({("cohere", _COHERE_ENDS[kind], index)}))
     path, is_json = _COHERE_TEXTS[kind]
     text: Any = event
     for step in path:

@@ -108,10 +108,8 @@ class SpreadText:
             is_same = is_same and decided == piece.text
             texts.setdefault(piece.channel, []).append((piece.path, decided))
         shown: list[Shown] = []
-        for end in spread.ends:
-            for name, channel in list(self._open.items()):
-                if channel.has_ended or name[: len(end)] != end:
-                    continue
+        for name, channel in list(self._open.items()) if spread.ends else ():
+            if not channel.has_ended and any(name[:length] in spread.ends for length in range(len(name) + 1)):
                 rest = channel.finish()
                 if name[0] == WHOLE:
                     del self._open[name]
