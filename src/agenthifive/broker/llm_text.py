@@ -17,6 +17,7 @@ Channel = tuple[str | int, ...]
 Path = tuple[str | int, ...]
 
 _CHAT_TEXTS: Final = ("content", "refusal", "reasoning", "reasoning_content")
+_DETAIL_TEXTS: Final = ("text", "summary")
 _BLOCK_TEXTS: Final = {
     "text_delta": ("text", False),
     "thinking_delta": ("thinking", False),
@@ -30,6 +31,7 @@ _COHERE_ENDS: Final = {"content-end": "content-delta", "tool-call-end": "tool-ca
 _BLOCK_BEGINNINGS: Final = {"text": ("text", "text_delta"), "thinking": ("thinking", "thinking_delta")}
 _PART_INDEXES: Final = ("content_index", "summary_index")
 _ENDS_OF_ALL: Final = frozenset({"message_delta", "message_stop", "error"})
+_SOUND: Final = "audio.delta"  # base64 by the piece, no text
 _RESPONSE_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 WHOLE: Final = "whole"
 """Begins the names of channels whose text stands in one event from beginning to end."""
@@ -105,6 +107,15 @@ def carry(like: Mapping[str, Any], channel: Channel) -> tuple[dict[str, Any], Pa
             return _chat_event(like, index, {"delta": delta}), ("choices", 0, "delta", "function_call", "arguments")
         case ("chat", index, "text"):
             return _chat_event(like, index, {"text": ""}), ("choices", 0, "text")
+        case ("chat", index, "audio"):
+            return _chat_event(like, index, {"delta": {"audio": {"transcript": ""}}}), (
+                "choices", 0, "delta", "audio", "transcript",
+            )  # fmt: skip
+        case ("chat", index, "reasoning_details", number, str(member)):
+            detail = {"type": f"reasoning.{member}", "index": number, member: ""}
+            return _chat_event(like, index, {"delta": {"reasoning_details": [detail]}}), (
+                "choices", 0, "delta", "reasoning_details", 0, member,
+            )  # fmt: skip
         case ("chat", index, member):
             return _chat_event(like, index, {"delta": {member: ""}}), ("choices", 0, "delta", member)
         case ("candidate", index, is_thought):
@@ -176,6 +187,16 @@ def _read_delta(delta: dict[str, Any], index: str | int, path: Path) -> Iterator
         for place, part in enumerate(text if isinstance(text, list) else ()):  # content in parts, as Mistral writes it
             if isinstance(part, dict) and isinstance(part.get("text"), str):
                 yield Piece(("chat", index, member), (*path, member, place, "text"), part["text"])
+    audio = delta.get("audio")
+    if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
+        yield Piece(("chat", index, "audio"), (*path, "audio", "transcript"), audio["transcript"])
+    details = delta.get("reasoning_details")  # OpenRouter says its reasoning a second time here
+    for place, detail in enumerate(details if isinstance(details, list) else ()):
+        for member in _DETAIL_TEXTS:
+            if isinstance(detail, dict) and isinstance(detail.get(member), str):
+                number = _index(detail.get("index"), place)
+                channel: Channel = ("chat", index, "reasoning_details", number, member)
+                yield Piece(channel, (*path, "reasoning_details", place, member), detail[member])
     calls = delta.get("tool_calls")
     for place, call in enumerate(calls if isinstance(calls, list) else ()):
         function = call.get("function") if isinstance(call, dict) else None
@@ -240,7 +261,7 @@ def _read_response(event: dict[str, Any], kind: str) -> Spread:
         whole = (*_arguments(event, ()), *_arguments(event.get("item"), ("item",)))
         return Spread(whole, frozenset({where, (WHOLE,)}))
     text = event.get("delta")
-    if kind.endswith(".delta") and isinstance(text, str):
+    if kind.endswith(".delta") and isinstance(text, str) and not kind.endswith(_SOUND):
         return Spread((Piece((*where, kind), ("delta",), text, is_json="arguments" in kind),))
     return NOTHING
 
