@@ -135,6 +135,14 @@ def test_padding_that_tells_the_length_of_a_text_goes_with_it_and_other_members_
     assert last == {**where, "delta": "", "note": MARK, "sequence_number": MARK}
 
 
+def test_the_name_of_an_event_of_ours_is_filtered_as_its_type_is() -> None:
+    kinds = (f"response.{NUMBER} x.delta", "response.a\ndata: b.delta")
+    data, _ = passed(as_sse([{"type": kind, "output_index": n, "delta": "x"} for n, kind in enumerate(kinds)]), CARD)
+    *_, first, second = read_sse(data)
+    assert [first[0], second[0]] == [f"response.{MARK} x.delta", None]
+    assert NUMBER.encode() not in data
+
+
 def test_whole_arguments_of_a_response_are_json_too() -> None:
     arguments = f'{{"n":{NUMBER}}}'
     item = {"type": "function_call", "arguments": arguments}
