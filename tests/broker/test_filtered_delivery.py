@@ -150,15 +150,25 @@ async def test_a_file_inside_json_is_judged_by_its_own_type(world: World) -> Non
 
     def attachment(content: bytes, content_type: str) -> bytes:
         data = base64.b64encode(content).decode()
-        return json.dumps({"data": data, "mimeType": content_type, "filename": "f"}).encode()
+        return json.dumps({"data": data, "mimeType": content_type, "filename": f"{NUMBER}.txt"}).encode()
 
     world.provider.script = respond(200, attachment(b"x" * 100 + NUMBER.encode(), "text/plain"))
     answer = await bot.execute(download=True)
     assert (answer.status_code, answer.text) == (200, "x" * 100 + MARK)
     assert answer.headers["content-type"] == "text/plain"
+    assert "4242" not in answer.headers["content-disposition"]
     world.provider.script = respond(200, attachment(b"\xff" * 100, "application/pdf"))
     answer = await bot.execute(download=True)
     assert (answer.status_code, answer.json()["detail"]) == (403, "binary")
+
+
+async def test_a_file_inside_json_goes_with_the_member_that_holds_it(world: World) -> None:
+    inner = json.dumps({"secret": "inner", "pad": "x" * 100}).encode()
+    body = json.dumps({"data": base64.b64encode(inner).decode(), "mimeType": "application/json"}).encode()
+    world.provider.script = respond(200, body)
+    for denied, shown in (("data", {"mimeType": "application/json"}), ("secret", {"pad": "x" * 100})):
+        bot = await bot_with(world, {"id": "r3", "match": {}, "filter": {"denyFields": [denied]}})
+        assert (await bot.execute(download=True)).json() == shown
 
 
 async def test_removal_and_redaction_hold_in_one_event(world: World) -> None:
