@@ -122,11 +122,17 @@ def _join_cohere(events: list[Event]) -> str:
     return "".join(e["delta"]["message"]["content"]["text"] for e in events if e["type"] == "content-delta")
 
 
-DIALECTS = [
+ALL_DIALECTS = [
     Dialect("chat", _chat_events(lambda t: {"content": t}), _join_chat(lambda d: d.get("content") or ""),
             ends_with_done=True),
     Dialect("chat reasoning", _chat_events(lambda t: {"reasoning_content": t}),
             _join_chat(lambda d: d.get("reasoning_content") or ""), ends_with_done=True),
+    Dialect("chat audio", _chat_events(lambda t: {"audio": {"transcript": t}}),
+            _join_chat(lambda d: d.get("audio", {}).get("transcript") or ""), ends_with_done=True),
+    Dialect("chat reasoning details",
+            _chat_events(lambda t: {"reasoning_details": [{"type": "reasoning.text", "index": 0, "text": t}]}),
+            _join_chat(lambda d: "".join(each["text"] for each in d.get("reasoning_details", ()))),
+            ends_with_done=True),
     Dialect("chat tool call", _chat_events(_tool), _join_chat(_read_tool), is_json=True, ends_with_done=True),
     Dialect("responses", _response_events("output_text"), _join_response, is_named=True),
     Dialect("responses function call", _response_events("function_call_arguments"), _join_response, is_named=True,
@@ -138,6 +144,8 @@ DIALECTS = [
     Dialect("gemini", _gemini_events, _join_gemini),
     Dialect("cohere", _cohere_events, _join_cohere, is_named=True),
 ]  # fmt: skip
+
+DIALECTS = {dialect.name: dialect for dialect in ALL_DIALECTS}
 
 
 def as_sse(events: Sequence[Event], dialect: Dialect | None = None, *, end: str = "\n", blank: str = " ") -> bytes:

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenthifive.broker.content import Kind, Utf8Stream, charset_of, decode_text, kind_of, media_type_of
+from agenthifive.broker.content import (
+    Kind,
+    Utf8Stream,
+    charset_of,
+    decode_text,
+    has_known_charset,
+    in_utf8,
+    kind_of,
+    media_type_of,
+)
 
 KINDS = {
     "application/json": Kind.JSON,
@@ -98,3 +107,21 @@ def test_the_byte_order_mark_wins() -> None:
     assert charset_of("text/plain; charset=latin1", b"\xff\xfea\x00") == "utf-16"
     assert charset_of("text/plain; charset=latin1", b"abc") == "latin-1"
     assert charset_of(None) == "utf-8"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_known", "shown"),
+    [
+        (None, True, None),
+        ("text/plain", True, "text/plain"),
+        ("text/plain; charset=UTF-8", True, "text/plain; charset=UTF-8"),
+        ("text/plain; charset=us-ascii", True, "text/plain; charset=us-ascii"),
+        ("Text/CSV; header=present; charset=ISO-8859-1", True, "text/csv; charset=utf-8"),
+        ('text/plain; charset="utf-16"', True, "text/plain; charset=utf-8"),
+        ("text/plain; charset=utf-32", False, "text/plain; charset=utf-32"),
+        ("text/plain; charset=utf-7", False, "text/plain; charset=utf-7"),
+    ],
+)
+def test_a_filtered_text_says_that_it_is_in_utf8(content_type: str | None, is_known: bool, shown: str | None) -> None:
+    assert has_known_charset(content_type) is is_known
+    assert in_utf8(content_type) == shown

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agenthifive.broker.sse import Event, event_splitter, read_event, with_data
+from agenthifive.broker.sse import Event, event_splitter, read_event, with_data, with_others, write_event
 from agenthifive.broker.streams import RECORD_MAX_BYTES, RecordTooLarge
 
 
@@ -122,3 +122,15 @@ def test_an_event_in_many_small_chunks_is_not_copied_each_time() -> None:
     splitter = event_splitter()
     assert all(splitter.feed(b"data: 0123456789") == [] for _ in range(RECORD_MAX_BYTES // 32))
     assert len(splitter.feed(b"\n\n")) == 1
+
+
+def test_lines_without_data_can_be_changed_and_data_and_empty_lines_are_not() -> None:
+    record = b"\xef\xbb\xbf: hi\r\nevent: e\rdata: d\ndata\nodd\n\n"
+    assert with_others(record, bytes.upper) == b"\xef\xbb\xbf: HI\r\nEVENT: E\rdata: d\ndata\nODD\n\n"
+    assert with_others(b"data: a\n\n", lambda _: b"x") == b"data: a\n\n"
+
+
+@pytest.mark.parametrize("name", [None, "delta"])
+def test_an_event_of_our_own_is_one_record(name: str | None) -> None:
+    [record] = event_splitter().feed(write_event(name, '{"a":1}'))
+    assert read_event(record) == Event(name, '{"a":1}', None)

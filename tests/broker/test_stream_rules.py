@@ -17,14 +17,14 @@ from agenthifive.broker.scrub import SecretScrubber
 from agenthifive.broker.stream_rules import apply_rules, open_filter
 from agenthifive.errors import AppError
 from agenthifive.policy.replies import ReplyRule
-from broker.llm_streams import CARD, DIALECTS, NUMBER, Dialect, as_sse, passed, read_sse, redact, rule
+from broker.llm_streams import ALL_DIALECTS, CARD, DIALECTS, NUMBER, Dialect, as_sse, passed, read_sse, redact, rule
 from policy.test_held_text import CASES, OWN_PATTERNS
 
 MARK = "[REDACTED]"
 DENY = rule({"denyFields": ["secret"]})
-ids = [dialect.name for dialect in DIALECTS]
-texts = [dialect for dialect in DIALECTS if not dialect.is_json]
-tools = [dialect for dialect in DIALECTS if dialect.is_json]
+ids = [dialect.name for dialect in ALL_DIALECTS]
+texts = [dialect for dialect in ALL_DIALECTS if not dialect.is_json]
+tools = [dialect for dialect in ALL_DIALECTS if dialect.is_json]
 
 
 def events_in(data: bytes) -> list[Any]:
@@ -71,7 +71,7 @@ def test_tool_arguments_stay_json(dialect: Dialect) -> None:
         assert (arguments["n"], arguments["s"]) == (MARK, f"a {MARK}")
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=ids)
+@pytest.mark.parametrize("dialect", ALL_DIALECTS, ids=ids)
 def test_the_text_ends_before_the_event_that_ends_it(dialect: Dialect) -> None:
     events = dialect.events(['"one ', 'two"'])
     data, _ = passed(as_sse(events, dialect), CARD)
@@ -80,7 +80,7 @@ def test_the_text_ends_before_the_event_that_ends_it(dialect: Dialect) -> None:
     assert last == len(shown) - 1 - len(events) + max(n for n, e in enumerate(events) if dialect.join_of(e)) + 1
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=ids)
+@pytest.mark.parametrize("dialect", ALL_DIALECTS, ids=ids)
 def test_a_stream_that_ends_without_saying_so_still_gives_its_text(dialect: Dialect) -> None:
     events = [event for event in dialect.events(["one ", "two"]) if dialect.join_of(event)]
     for data in (as_sse(events, dialect).replace(b"data: [DONE]\n\n", b""), as_sse(events, None)[:-2]):
@@ -135,6 +135,14 @@ def test_padding_that_tells_the_length_of_a_text_goes_with_it_and_other_members_
     assert last == {**where, "delta": "", "note": MARK, "sequence_number": MARK}
 
 
+def test_the_name_of_an_event_of_ours_is_filtered_as_its_type_is() -> None:
+    kinds = (f"response.{NUMBER} x.delta", "response.a\ndata: b.delta")
+    data, _ = passed(as_sse([{"type": kind, "output_index": n, "delta": "x"} for n, kind in enumerate(kinds)]), CARD)
+    *_, first, second = read_sse(data)
+    assert [first[0], second[0]] == [f"response.{MARK} x.delta", None]
+    assert NUMBER.encode() not in data
+
+
 def test_whole_arguments_of_a_response_are_json_too() -> None:
     arguments = f'{{"n":{NUMBER}}}'
     item = {"type": "function_call", "arguments": arguments}
@@ -163,7 +171,7 @@ def test_text_that_a_block_begins_with_belongs_to_it() -> None:
 
 def test_a_channel_that_a_field_rule_takes_away_does_not_come_back_at_its_end() -> None:
     for denied in ("content", "choices.delta.content", "delta"):
-        dialect = DIALECTS[0]
+        dialect = DIALECTS["chat"]
         data, fault = passed(as_sse(dialect.events(["one ", "two"]), dialect), rule({"denyFields": [denied]}), CARD)
         assert fault == ""
         assert b"one" not in data

@@ -3,6 +3,7 @@
 Source: contract/broker.md section 10.1, contract/policy.md section 12.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -31,6 +32,15 @@ class Filters(msgspec.Struct, frozen=True):
     def json(self, value: Any) -> Any:
         """A JSON reply as it may be seen. Raises: NotFilterable."""
         return filter_json(value if self.inbound is None else self.inbound(value), self.rules)
+
+    def fields(self, value: Any) -> Any:
+        """A JSON reply without what may not be seen of it, and nothing masked."""
+        value = value if self.inbound is None else self.inbound(value)
+        return filter_json(value, [replace(rule, redact=None) for rule in self.rules])
+
+    def name(self, name: str) -> str:
+        """The name of a file as it may be seen. Raises: NotFilterable."""
+        return filter_text(name, self.redacts)
 
     def text(self, text: str) -> str:
         """Any other textual reply as it may be seen. Raises: NotFilterable."""

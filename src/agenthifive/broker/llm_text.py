@@ -17,6 +17,7 @@ Channel = tuple[str | int, ...]
 Path = tuple[str | int, ...]
 
 _CHAT_TEXTS: Final = ("content", "refusal", "reasoning", "reasoning_content")
+_DETAIL_TEXTS: Final = ("text", "summary")
 _BLOCK_TEXTS: Final = {
     "text_delta": ("text", False),
     "thinking_delta": ("thinking", False),
@@ -30,6 +31,7 @@ _COHERE_ENDS: Final = {"content-end": "content-delta", "tool-call-end": "tool-ca
 _BLOCK_BEGINNINGS: Final = {"text": ("text", "text_delta"), "thinking": ("thinking", "thinking_delta")}
 _PART_INDEXES: Final = ("content_index", "summary_index")
 _ENDS_OF_ALL: Final = frozenset({"message_delta", "message_stop", "error"})
+_SOUND: Final = "audio.delta"  # base64 by the piece, no text
 _RESPONSE_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 WHOLE: Final = "whole"
 """Begins the names of channels whose text stands in one event from beginning to end."""
@@ -55,10 +57,11 @@ class Spread:
     """
 
     pieces: tuple[Piece, ...] = ()
-    ends: tuple[Channel, ...] = ()
+    ends: frozenset[Channel] = frozenset()
 
 
 NOTHING: Final = Spread()
+ALL: Final = frozenset[Channel]({()})
 
 
 def read_spread(event: Any) -> Spread:
@@ -70,14 +73,14 @@ def read_spread(event: Any) -> Spread:
     if isinstance(event.get("candidates"), list):
         return _read_gemini(event["candidates"])
     if event.get("object") == "response":
-        return Spread(_read_output(event, ()), ((WHOLE,),))
+        return Spread(_read_output(event, ()), frozenset({(WHOLE,)}))
     kind = event.get("type")
     if not isinstance(kind, str):
         return NOTHING
     if kind.startswith("response."):
         return _read_response(event, kind)
     if kind in _ENDS_OF_ALL:
-        return Spread(ends=((),))
+        return Spread(ends=ALL)
     return _read_cohere(event, kind) if kind in _COHERE_TEXTS or kind in _COHERE_ENDS else _read_block(event, kind)
 
 
@@ -104,6 +107,15 @@ def carry(like: Mapping[str, Any], channel: Channel) -> tuple[dict[str, Any], Pa
             return _chat_event(like, index, {"delta": delta}), ("choices", 0, "delta", "function_call", "arguments")
         case ("chat", index, "text"):
             return _chat_event(like, index, {"text": ""}), ("choices", 0, "text")
+        case ("chat", index, "audio"):
+            return _chat_event(like, index, {"delta": {"audio": {"transcript": ""}}}), (
+                "choices", 0, "delta", "audio", "transcript",
+            )  # fmt: skip
+        case ("chat", index, "reasoning_details", number, str(member)):
+            detail = {"type": f"reasoning.{member}", "index": number, member: ""}
+            return _chat_event(like, index, {"delta": {"reasoning_details": [detail]}}), (
+                "choices", 0, "delta", "reasoning_details", 0, member,
+            )  # fmt: skip
         case ("chat", index, member):
             return _chat_event(like, index, {"delta": {member: ""}}), ("choices", 0, "delta", member)
         case ("candidate", index, is_thought):
@@ -164,7 +176,7 @@ def _read_chat(choices: list[Any]) -> Spread:
         pieces += _read_message(choice.get("message"), ("choices", place, "message"))
     if any(piece.channel[0] == WHOLE for piece in pieces):
         ends.append((WHOLE,))
-    return Spread(tuple(pieces), tuple(ends))
+    return Spread(tuple(pieces), frozenset(ends))
 
 
 def _read_delta(delta: dict[str, Any], index: str | int, path: Path) -> Iterator[Piece]:
@@ -175,6 +187,16 @@ def _read_delta(delta: dict[str, Any], index: str | int, path: Path) -> Iterator
         for place, part in enumerate(text if isinstance(text, list) else ()):  # content in parts, as Mistral writes it
             if isinstance(part, dict) and isinstance(part.get("text"), str):
                 yield Piece(("chat", index, member), (*path, member, place, "text"), part["text"])
+    audio = delta.get("audio")
+    if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
+        yield Piece(("chat", index, "audio"), (*path, "audio", "transcript"), audio["transcript"])
+    details = delta.get("reasoning_details")  # OpenRouter says its reasoning a second time here
+    for place, detail in enumerate(details if isinstance(details, list) else ()):
+        for member in _DETAIL_TEXTS:
+            if isinstance(detail, dict) and isinstance(detail.get(member), str):
+                number = _index(detail.get("index"), place)
+                channel: Channel = ("chat", index, "reasoning_details", number, member)
+                yield Piece(channel, (*path, "reasoning_details", place, member), detail[member])
     calls = delta.get("tool_calls")
     for place, call in enumerate(calls if isinstance(calls, list) else ()):
         function = call.get("function") if isinstance(call, dict) else None
@@ -206,13 +228,13 @@ def _read_gemini(candidates: list[Any]) -> Spread:
                 pieces.append(Piece(channel, path, part["text"]))
         if candidate.get("finishReason"):
             ends.append(("candidate", index))
-    return Spread(tuple(pieces), tuple(ends))
+    return Spread(tuple(pieces), frozenset(ends))
 
 
 def _read_block(event: dict[str, Any], kind: str) -> Spread:
     index = _index(event.get("index"), 0)
     if kind == "content_block_stop":
-        return Spread(ends=(("block", index),))
+        return Spread(ends=frozenset({("block", index)}))
     if kind == "content_block_start" and isinstance(event.get("content_block"), dict):
         member, delta = _BLOCK_BEGINNINGS.get(_word(event["content_block"].get("type")), ("", ""))
         text = event["content_block"].get(member)
@@ -230,16 +252,16 @@ def _read_block(event: dict[str, Any], kind: str) -> Spread:
 def _read_response(event: dict[str, Any], kind: str) -> Spread:
     """`response.<what>.delta` goes on until `response.<what>.done`, or until its part or item is done."""
     if kind in _RESPONSE_ENDS:
-        return Spread(_read_output(event.get("response"), ("response",)), ((),))
+        return Spread(_read_output(event.get("response"), ("response",)), ALL)
     where: Channel = ("item", _index(event.get("output_index"), 0))
     for name in _PART_INDEXES:
         if name in event:
             where += (name, _index(event[name], 0))
     if kind.endswith(".done"):
         whole = (*_arguments(event, ()), *_arguments(event.get("item"), ("item",)))
-        return Spread(whole, (where, (WHOLE,)))
+        return Spread(whole, frozenset({where, (WHOLE,)}))
     text = event.get("delta")
-    if kind.endswith(".delta") and isinstance(text, str):
+    if kind.endswith(".delta") and isinstance(text, str) and not kind.endswith(_SOUND):
         return Spread((Piece((*where, kind), ("delta",), text, is_json="arguments" in kind),))
     return NOTHING
 
@@ -268,7 +290,7 @@ def _arguments(holder: Any, path: Path) -> Iterator[Piece]:
 def _read_cohere(event: dict[str, Any], kind: str) -> Spread:
     index = _index(event.get("index"), 0)
     if kind in _COHERE_ENDS:
-        return Spread(ends=(("cohere", _COHERE_ENDS[kind], index),))
+        return Spread(ends=frozenset({("cohere", _COHERE_ENDS[kind], index)}))
     path, is_json = _COHERE_TEXTS[kind]
     text: Any = event
     for step in path:

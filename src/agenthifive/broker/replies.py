@@ -6,14 +6,15 @@ Source: contract/broker.md sections 2, 10 and 14.3.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from agenthifive import strict_json
 from agenthifive.broker import client_json
 from agenthifive.broker.content import Kind, decode_text, in_utf8, kind_of
-from agenthifive.broker.downloads import attachment_payload, binary_summary
+from agenthifive.broker.downloads import Attachment, attachment_payload, binary_summary
 from agenthifive.broker.filters import Filters, unfilterable
 from agenthifive.broker.headers import envelope_headers, file_name_in, llm_reply_headers, raw_reply_headers
 from agenthifive.broker.model import Reply
@@ -102,11 +103,10 @@ def passed_on(
     """
     content_type = arrived.content_type
     file_name = file_name_in(arrived.disposition) if arrived.disposition else None
-    if sent.call.download and kind is Kind.JSON:
-        attachment = attachment_payload(_parsed(body))
-        if attachment is not None:  # a file that travelled inside JSON, from here on the file it is
-            body, content_type, file_name = attachment.data, attachment.content_type, attachment.filename
-            kind = kind_of(content_type, body[:_SAMPLE_BYTES])
+    attachment = _attachment(body, filters) if sent.call.download and kind is Kind.JSON else None
+    if attachment is not None:  # a file that travelled inside JSON, from here on the file it is
+        body, content_type, file_name = attachment.data, attachment.content_type, attachment.filename
+        kind = kind_of(content_type, body[:_SAMPLE_BYTES])
     if kind is Kind.BINARY and not filters:
         shown = _checked_binary(body, scrubber)
     elif filters and body:
@@ -188,11 +188,19 @@ def _text(body: bytes, content_type: str | None, kind: Kind, filters: Filters, s
     return shown.decode("utf-8", "replace")
 
 
-def _parsed(body: bytes) -> Any:
+def _attachment(body: bytes, filters: Filters) -> Attachment | None:
+    """The file in a JSON reply, unless field rules take it away. Raises: AppError."""
     try:
-        return strict_json.loads(body)
+        value = strict_json.loads(body)
     except strict_json.InvalidJson:
         return None
+    attachment = attachment_payload(filters.fields(value) if filters else value)
+    if attachment is None or attachment.filename is None or not filters:
+        return attachment
+    try:
+        return replace(attachment, filename=filters.name(attachment.filename))
+    except NotFilterable as error:
+        raise unfilterable(error.detail) from None
 
 
 def _checked_binary(data: bytes, scrubber: SecretScrubber) -> bytes:

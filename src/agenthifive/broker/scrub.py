@@ -53,7 +53,7 @@ class SecretScrubber:
         secrets: as injected or received; empty ones are ignored.
     """
 
-    __slots__ = ("_cores", "_hex", "_patterns", "_probes", "_readable", "_short")
+    __slots__ = ("_cores", "_hex", "_patterns", "_probes", "_readable", "_short", "_unfinished")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         readable: list[bytes] = []
@@ -72,6 +72,7 @@ class SecretScrubber:
         self._probes += _LINK_PROBES
         self._cores: list[tuple[bytes, bytes | None]] | None = None
         self._patterns: dict[bytes, re.Pattern[bytes]] = {}
+        self._unfinished: frozenset[bytes] | None = None
 
     def scrub_bytes(self, data: bytes) -> bytes:
         """A whole reply in UTF-8 or another encoding that keeps ASCII."""
@@ -146,6 +147,14 @@ class SecretScrubber:
     def openings(self) -> tuple[bytes, ...]:
         """What a form can begin with, unescaped; NUL after a short secret stands for the byte that ends its token."""
         return (*self._readable, *self._hex, *[secret + b"\0" for secret in self._short], *LINK_OPENINGS)
+
+    def unfinished_ends(self) -> frozenset[bytes]:
+        """The last byte, or the last two, of everything that could become an unescaped form."""
+        if self._unfinished is None:
+            openings = self.openings()
+            pairs = {opening[at : at + 2] for opening in openings for at in range(len(opening) - 2)}
+            self._unfinished = frozenset({opening[:1] for opening in openings} | pairs)
+        return self._unfinished
 
     def alphabet(self) -> bytes:
         """Every byte that can occur in a form."""
@@ -251,6 +260,8 @@ class StreamScrubber:
         end = data[-self._hold_max :]
         run = end[len(end.rstrip(self._alphabet)) :]
         escapes = [at for at in (run.find(b"%"), run.find(b"\\")) if at >= 0]
+        if not escapes and not self._may_go_on(run):
+            return len(data)
         plain_bytes = min(escapes, default=len(run))  # from the first escape on everything waits
         plain = run[:plain_bytes]
         start = min(_opening_at(plain, opening) for opening in self._openings)
@@ -260,6 +271,11 @@ class StreamScrubber:
                 start = link.start()
             link = LINK.search(run, link.start() + 1)
         return len(data) - len(run) + start
+
+    def _may_go_on(self, run: bytes) -> bool:
+        """A quick look at the end of a run without escapes: whether a form or a link may reach beyond it."""
+        ends = self._secrets.unfinished_ends()
+        return run[-2:] in ends or run[-1:] in ends or any(probe in run for probe in LINK_PROBES)
 
 
 def _replace(data: bytes, spans: Sequence[Span]) -> bytes:

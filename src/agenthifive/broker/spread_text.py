@@ -39,13 +39,12 @@ class Shown:
     """What stands for one value.
 
     Shapes:
-        is_same: the value as it came, so that its bytes may pass as they are. is_own: an event of ours, for the rest of
-        a text; `name` is its `type`, where its kind has one.
+        is_same: the value as it came, so that its bytes may pass as they are. name: of an event of ours for the rest of
+        a text, where its kind has names: its `type`.
     """
 
     value: Any
     is_same: bool
-    is_own: bool = False
     name: str | None = None
 
 
@@ -108,10 +107,8 @@ class SpreadText:
             is_same = is_same and decided == piece.text
             texts.setdefault(piece.channel, []).append((piece.path, decided))
         shown: list[Shown] = []
-        for end in spread.ends:
-            for name, channel in list(self._open.items()):
-                if channel.has_ended or name[: len(end)] != end:
-                    continue
+        for name, channel in list(self._open.items()) if spread.ends else ():
+            if not channel.has_ended and any(name[:length] in spread.ends for length in range(len(name) + 1)):
                 rest = channel.finish()
                 if name[0] == WHOLE:
                     del self._open[name]
@@ -154,8 +151,9 @@ class SpreadText:
             event[_NUMBER] = self._next_number
         shown = self._shown(event, [(path, rest)], is_same=False)
         self._added += 1
-        kind = event.get("type")
-        return Shown(shown.value, is_same=False, is_own=True, name=kind if isinstance(kind, str) else None)
+        kind = shown.value.get("type") if isinstance(shown.value, dict) else None
+        is_name = isinstance(kind, str) and kind.isprintable()
+        return Shown(shown.value, is_same=False, name=kind if is_name else None)
 
     def _shown(self, value: Any, texts: list[tuple[Path, str]], *, is_same: bool) -> Shown:
         shown = self._filter_frame(value) if texts else self._filter(value)

@@ -162,6 +162,21 @@ class _RecordRules:
         """What stands for a record. Raises: NotFilterable."""
         raise NotImplementedError
 
+    def _judge_text(self, record: bytes, text: str) -> list[bytes]:
+        """What stands for a record that carries this text, JSON as a rule. Raises: NotFilterable."""
+        try:
+            value, is_strict = client_json.loads(text)
+        except client_json.NotJson:
+            redacted = self._filters.broken_json(text)
+            return [record if redacted == text else self._rewrite(record, redacted)]
+        *own, shown = self._spread.take(value, is_strict=is_strict)
+        last = record if shown.is_same else self._rewrite(record, client_json.dumps(shown.value).decode())
+        return [*self._write(own), last]
+
+    def _rewrite(self, record: bytes, text: str) -> bytes:
+        """The record with another text."""
+        raise NotImplementedError
+
     def _write(self, own: Iterable[Shown]) -> list[bytes]:
         """Records of our own."""
         raise NotImplementedError
@@ -189,15 +204,10 @@ class EventRules(_RecordRules):
             return [record]
         if event.is_done:
             return [*self._write(self._spread.finish()), record]
-        try:
-            value, is_strict = client_json.loads(event.data)
-        except client_json.NotJson:
-            text = self._filters.broken_json(event.data)
-            return [record if text == event.data else with_data(record, text)]
-        *own, shown = self._spread.take(value, is_strict=is_strict)
-        if shown.is_same:
-            return [*self._write(own), record]
-        return [*self._write(own), with_data(record, client_json.dumps(shown.value).decode())]
+        return self._judge_text(record, event.data)
+
+    def _rewrite(self, record: bytes, text: str) -> bytes:
+        return with_data(record, text)
 
     def _write(self, own: Iterable[Shown]) -> list[bytes]:
         return [write_event(shown.name, client_json.dumps(shown.value).decode()) for shown in own]
@@ -227,18 +237,10 @@ class LineRules(_RecordRules):
 
     def _judge(self, record: bytes) -> list[bytes]:
         text = value_text(record)
-        if not text:
-            return [record]
-        try:
-            value, is_strict = client_json.loads(text)
-        except client_json.NotJson:
-            broken = text.decode("utf-8", "replace")
-            shown_text = self._filters.broken_json(broken)
-            return [record if shown_text == broken else with_value(record, " ".join(shown_text.splitlines()).encode())]
-        *own, shown = self._spread.take(value, is_strict=is_strict)
-        if shown.is_same:
-            return [*self._write(own), record]
-        return [*self._write(own), with_value(record, client_json.dumps(shown.value))]
+        return self._judge_text(record, text.decode("utf-8", "replace")) if text else [record]
+
+    def _rewrite(self, record: bytes, text: str) -> bytes:
+        return with_value(record, " ".join(text.splitlines()).encode())
 
     def _write(self, own: Iterable[Shown]) -> list[bytes]:
         return [self._before + client_json.dumps(shown.value) + b"\n" for shown in own]

@@ -21,9 +21,8 @@ HEAD_TIMEOUT_S: Final = 10.0
 BODY_IDLE_S: Final = 30.0
 _HEAD_BYTES_MAX: Final = HEADERS_MAX + TARGET_MAX + 64 * 1024  # one read may bring the body along
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
-_STATUS_LINES: Final = {
-    status: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode("ascii")) for status in HTTPStatus
-}
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+_STATUS_LINES: Final = [b"HTTP/1.1 %d %b\r\n" % (code, _PHRASES.get(code, "").encode()) for code in range(1000)]
 _MALFORMED: Final = AppError("malformed_request", "The request is not well-formed HTTP/1.1 and was not read further.")
 
 
@@ -110,7 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
         block = b"".join([b"%b: %b\r\n" % pair for pair in pairs])
         if not block.count(b"\n") == block.count(b"\r") == len(pairs) or b"\0" in block:
             raise RuntimeError("a header of an answer holds a line break")
-        self.transport.write(b"%b%b\r\n%b" % (_STATUS_LINES[HTTPStatus(status)], block, body))
+        self.transport.write(b"%b%b\r\n%b" % (_STATUS_LINES[status], block, body))
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         cycle.message_event.set()
