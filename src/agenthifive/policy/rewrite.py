@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
+from enum import Enum
 from typing import Any, Final
 from urllib.parse import quote_plus
 
@@ -17,11 +18,18 @@ from agenthifive.policy.fields import FieldPath
 from agenthifive.policy.leaves import Leaf, Target, leaves_of
 from agenthifive.policy.members import part_json, part_text
 from agenthifive.policy.model import Body, Part, Redaction, Request
-from agenthifive.policy.pii import Finding, PiiTypes, find, replace
+from agenthifive.policy.pii import Finding, PiiTypes, find_each, replace
 from agenthifive.policy.query import parse_query
 from agenthifive.strict_json import InvalidJson, dumps
 
 PLACEHOLDER: Final = "[PII_REDACTED:{type}]"
+
+
+class Unread(Enum):
+    """Why personal data was not looked for: nobody can look into the field, or it holds too much to look through."""
+
+    HIDDEN = "hidden"
+    TOO_MUCH = "too much"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +39,19 @@ class PersonalData:
     types: PiiTypes
     fields: tuple[FieldPath, ...]
 
-    def search(self, request: Request) -> "list[Hit] | None":
-        """Every leaf that holds findings; None when it cannot be decided."""
-        hits: dict[tuple[str, str, Target | None], Hit] = {}
+    def search(self, request: Request) -> "list[Hit] | Unread":
+        """Every leaf that holds findings, or why nobody can say."""
+        leaves: dict[tuple[str, str, Target | None], Leaf] = {}
         for path in self.fields:
-            leaves = leaves_of(request, path)
-            if leaves is None:
-                return None
-            for leaf in leaves:
-                found = find(leaf.text, self.types)
-                if found is None:
-                    return None
-                if found:
-                    hits[leaf.where, leaf.text, leaf.target] = Hit(leaf, found)
-        return _without_found_names(list(hits.values()))
-
-    def is_hidden(self, request: Request) -> bool:
-        """Whether a field lies in a part of the call nobody can look into."""
-        return any(leaves_of(request, path) is None for path in self.fields)
+            below = leaves_of(request, path)
+            if below is None:
+                return Unread.HIDDEN
+            leaves.update(((leaf.where, leaf.text, leaf.target), leaf) for leaf in below)
+        found = find_each([(leaf.text, leaf.name) for leaf in leaves.values()], self.types)
+        if found is None:
+            return Unread.TOO_MUCH
+        hits = [Hit(leaf, findings) for leaf, findings in zip(leaves.values(), found, strict=True) if findings]
+        return _without_found_names(hits)
 
 
 @dataclass(frozen=True, slots=True)

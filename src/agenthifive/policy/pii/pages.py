@@ -1,0 +1,94 @@
+"""Texts joined into pages, so that a pattern reads many short texts in one go.
+
+    text 0, text 1, ...  ->  Page "text 0 | text 1 | ..."  ->  Reader.search(regex, at) -> span inside one text
+
+No finding may reach from one text into the next: a match across the border is searched again inside its text.
+Positions are characters; RE2 reads UTF-8, so a page that is not ASCII translates them as it goes along.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any, Final
+
+# Between two texts: a line end, at which values end, and a character that is no blank, at which gaps end. Words and
+# numbers end at both.
+_BORDER: Final = "\n\x00"
+_PAGE_LENGTH: Final = 4096
+
+
+class Page:
+    """Some texts, one behind the other.
+
+    Shapes: numbers: of the texts. starts: where each begins in `text`; one more for the end of the page.
+    """
+
+    __slots__ = ("data", "is_ascii", "numbers", "starts", "text")
+
+    def __init__(self, texts: Sequence[str], numbers: Sequence[int]) -> None:
+        self.numbers = numbers
+        self.text = _BORDER.join(texts[number] for number in numbers)
+        self.starts = list(accumulate((len(texts[number]) + len(_BORDER) for number in numbers), initial=0))
+        self.data = self.text.encode("utf-8", "replace")
+        self.is_ascii = len(self.data) == len(self.text)
+
+    def place(self, position: int) -> int:
+        """Which of the texts of the page a position lies in."""
+        return bisect_right(self.starts, position) - 1
+
+
+def make_pages(texts: Sequence[str], numbers: Sequence[int]) -> Iterator[Page]:
+    """The texts in their order; a page ends when it is long enough."""
+    gathered: list[int] = []
+    length = 0
+    for number in numbers:
+        gathered.append(number)
+        length += len(texts[number])
+        if length >= _PAGE_LENGTH:
+            yield Page(texts, gathered)
+            gathered, length = [], 0
+    if gathered:
+        yield Page(texts, gathered)
+
+
+class Reader:
+    """One pattern's way through a page, forwards only."""
+
+    __slots__ = ("_byte", "_char", "_page", "_regex")
+
+    def __init__(self, page: Page, regex: Any) -> None:
+        self._page = page
+        self._regex = regex
+        self._char = self._byte = 0
+
+    def search(self, at: int) -> tuple[int, int] | None:
+        """The first match that begins at `at` or later and lies inside one text."""
+        page = self._page
+        while (span := self._span(at, len(page.text))) is not None:
+            if len(page.numbers) == 1 or page.text.find(_BORDER, *span) < 0:
+                return span
+            end = page.starts[page.place(span[0]) + 1] - len(_BORDER)
+            if span[1] <= end:
+                return span  # the text itself holds the characters of a border
+            inside = self._span(span[0], end)
+            if inside is not None:
+                return inside
+            at = end
+        return None
+
+    def _span(self, at: int, end: int) -> tuple[int, int] | None:
+        page = self._page
+        if page.is_ascii:
+            found = self._regex.search(page.data, at, end)
+            return None if found is None else found.span()
+        self._byte += len(page.text[self._char : at].encode("utf-8", "replace"))
+        self._char = at
+        end_byte = len(page.data)
+        if end < len(page.text):
+            end_byte = self._byte + len(page.text[at:end].encode("utf-8", "replace"))
+        found = self._regex.search(page.data, self._byte, end_byte)
+        if found is None:
+            return None
+        first, last = found.span()
+        start = at + len(page.data[self._byte : first].decode("utf-8"))
+        return start, start + len(page.data[first:last].decode("utf-8"))
