@@ -5,13 +5,13 @@
     recognisers   patterns, scores and context of presets.json, compiled       context      words beside a match
     validators    check digits and calendars (checksums, identities)           edges        where a finding may begin
     forms         texts without disguises                                      pages        texts searched in one go
-    search        matches, judged and merged                                   find         findings and placeholders
+    search        matches, judged and merged                                   findings     spans and placeholders
 
 `find` answers None where a text is too much to look through; callers refuse what depends on the answer.
 Source: contract/policy.md section 16.
 """
 
-from agenthifive.policy.pii.find import find, find_each, replace
+from agenthifive.policy.pii.findings import find, find_each, replace
 from agenthifive.policy.pii.model import CUSTOM, CustomType, Finding, PiiTypes
 from agenthifive.policy.pii.recognisers import compile_types, type_names
 

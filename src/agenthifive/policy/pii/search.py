@@ -120,10 +120,13 @@ class Search:
             self._tries += 1
             if self._tries > MAX_TRIES:
                 raise TooMuch
-            start, end = span
-            at = self._judge(page, shape, start, end)
-            if at is None:
-                at = start + 1 if shape.edges == "none" else next_beginning(page.text, start + 1)
+            end = self._judge(page, shape, *span)
+            if end is not None:
+                at = end
+            elif shape.edges == "none":
+                at = span[0] + 1
+            else:
+                at = next_beginning(page.text, span[0] + 1)
 
     def _judge(self, page: Page, shape: Shape, start: int, end: int) -> int | None:
         """Take a match that counts and say where it ends; None for one that does not."""
