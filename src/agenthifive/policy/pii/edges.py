@@ -9,8 +9,8 @@ Source: contract/policy.md section 16.1 step 3.
 import re
 from typing import Final
 
-_FIGURES: Final = re.compile(r"[\d_]*")
 _LETTERS: Final = re.compile(r"[^\W\d_]*")
+_BEGINNING: Final = re.compile(r"(?<!\w)|(?<=[^\W\d_]{3})")
 _JOINTS: Final = ".,-/"
 _WORD_LENGTH: Final = 3
 
@@ -22,23 +22,21 @@ def may_begin(text: str, at: int) -> bool:
     before = text[at - 1]
     if not before.isalnum():
         return before != "_"
-    if not before.isalpha():
+    if at < _WORD_LENGTH or not text[at - _WORD_LENGTH : at].isalpha():
         return False
     start = _start_of_letters(text, at)
-    return at - start >= _WORD_LENGTH and not (start and text[start - 1].isdigit())
+    return not (start and text[start - 1].isdigit())
 
 
 def may_end(text: str, at: int) -> bool:
     """Whether no word or number goes on at `at`."""
-    if at >= len(text):
-        return True
-    after = text[at]
-    if not after.isalnum():
-        return after != "_"
-    if not after.isalpha():
+    after = text[at : at + _WORD_LENGTH]
+    if not after[:1].isalnum():
+        return after[:1] != "_"
+    if len(after) < _WORD_LENGTH or not after.isalpha():
         return False
-    end = _end_of(_LETTERS, text, at)
-    return end - at >= _WORD_LENGTH and not (end < len(text) and text[end].isdigit())
+    end = _end_of_letters(text, at)
+    return not (end < len(text) and text[end].isdigit())
 
 
 def is_whole_number(text: str, start: int, end: int) -> bool:
@@ -54,14 +52,11 @@ def is_whole_number(text: str, start: int, end: int) -> bool:
 
 def next_beginning(text: str, at: int) -> int:
     """The first place from `at` on where a finding may begin; the end of the text when there is none."""
-    while at < len(text) and not may_begin(text, at):
-        if not text[at - 1].isalpha():
-            at = _end_of(_FIGURES, text, at) + 1
-            continue
-        start = _start_of_letters(text, at)
-        end = _end_of(_LETTERS, text, start)
-        at = start + _WORD_LENGTH if at < start + _WORD_LENGTH <= end else end + 1
-    return at
+    while at < len(text) and (found := _BEGINNING.search(text, at)) is not None:
+        if may_begin(text, found.start()):
+            return found.start()
+        at = _end_of_letters(text, found.start()) + 1
+    return len(text)
 
 
 def _start_of_letters(text: str, at: int) -> int:
@@ -77,7 +72,7 @@ def _start_of_letters(text: str, at: int) -> int:
     return at
 
 
-def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
-    found = pattern.match(text, at)
+def _end_of_letters(text: str, at: int) -> int:
+    found = _LETTERS.match(text, at)
     assert found is not None  # it may be empty
     return found.end()

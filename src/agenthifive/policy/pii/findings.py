@@ -7,7 +7,7 @@ Source: contract/policy.md sections 16.1 and 16.3.
 
 from collections.abc import Iterable, Sequence
 
-from agenthifive.policy.pii.forms import scan_form
+from agenthifive.policy.pii.forms import ScanForm, is_plain, scan_form
 from agenthifive.policy.pii.model import Finding, PiiTypes
 from agenthifive.policy.pii.search import Search, TooMuch
 
@@ -23,24 +23,29 @@ def find(text: str, types: PiiTypes, name: str = "") -> tuple[Finding, ...] | No
 
 def find_each(texts: Sequence[tuple[str, str]], types: PiiTypes) -> list[tuple[Finding, ...]] | None:
     """The findings of many texts, each with the name of its member; None when they are too much."""
-    forms = []
-    for text, _ in texts:
+    forms: dict[int, ScanForm] = {}
+    plain = []
+    for number, (text, _) in enumerate(texts):
+        if is_plain(text):
+            plain.append(text)
+            continue
         form = scan_form(text)
         if form is None:
             return None
-        forms.append(form)
-    search = Search([form.text for form in forms], [name for _, name in texts])
+        forms[number] = form
+        plain.append(form.text)
+    search = Search(plain, [name for _, name in texts])
     try:
         search.look_for(types)
     except TooMuch:
         return None
     found: list[tuple[Finding, ...]] = [()] * len(texts)
     for number in search.found:
-        place = forms[number].place
-        found[number] = tuple(
-            Finding(place(span.start), place(span.end - 1) + 1, span.type, span.replacement)
-            for span in search.merged(number)
-        )
+        spans = search.merged(number)
+        if number in forms:
+            place = forms[number].place
+            spans = [Finding(place(s.start), place(s.end - 1) + 1, s.type, s.replacement) for s in spans]
+        found[number] = tuple(spans)
     return found
 
 

@@ -39,11 +39,14 @@ class ScanForm:
         return self.original[part] + (0 if self.is_flat[part] else position - self.scanned[part])
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text certainly has no disguises; then it is its own form."""
+    return text.isascii() and "&" not in text and "<" not in text
+
+
 def scan_form(text: str) -> ScanForm | None:
     """NFKC, format characters and hidden breaks removed; None when too much of the text is disguised."""
     form = ScanForm("", [], [], [])
-    if text.isascii() and "&" not in text and "<" not in text:
-        return ScanForm(text, [], [], [])
     pieces: list[str] = []
     length = at = 0
     for number, suspect in enumerate(_suspects().finditer(text)):

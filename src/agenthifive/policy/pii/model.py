@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 CUSTOM: Final = "custom"
 
 
@@ -26,8 +28,7 @@ class PiiTypes:
     named: tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True, gc=False):
     """A span of a text, its type and the placeholder the policy chose for it."""
 
     start: int

@@ -8,14 +8,14 @@ Source: contract/policy.md section 16.1 steps 2 to 5.
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace as with_changes
 from typing import Final
+
+from msgspec import Struct
 
 from agenthifive.policy.patterns import find_all
 from agenthifive.policy.pii.context import Phrases, tokens_after, tokens_before
 from agenthifive.policy.pii.edges import is_whole_number, may_begin, may_end, next_beginning
-from agenthifive.policy.pii.model import CUSTOM, CustomType, PiiTypes
+from agenthifive.policy.pii.model import CUSTOM, CustomType, Finding, PiiTypes
 from agenthifive.policy.pii.pages import Page, Reader, make_pages
 from agenthifive.policy.pii.recognisers import Plan, Shape, plan_for, settings
 
@@ -24,32 +24,33 @@ MAX_TRIES: Final = 250_000
 
 # What every shape holds that counts only with context: a digit, or the first group of a hardware address.
 _SIGN: Final = re.compile(r"[0-9]|[0-9A-Fa-f]{4}\.")
+# What every text holds that holds a word.
+_WORD: Final = re.compile(r"[^\W\d_]{2}")
 
 
 class TooMuch(Exception):
     """More matches than anybody looks through."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A span that counts, in the text as scanned."""
+class _Candidate(Struct, frozen=True, gc=False):
+    """A span that counts, with its score. `phrases`: what would raise the score, None when nothing can any more."""
 
     start: int
     end: int
     type: str
-    replacement: str | None
     score: float
     phrases: Phrases | None
+    replacement: str | None
 
 
 class Search:
     """One search through some texts.
 
-    Shapes: found: by number of the text, what counts in it.
+    Shapes: found: the texts, by number, in which something counts.
     """
 
     def __init__(self, texts: Sequence[str], names: Sequence[str]) -> None:
-        self.found: defaultdict[int, list[Span]] = defaultdict(list)
+        self.found: defaultdict[int, list[_Candidate]] = defaultdict(list)
         self._texts = texts
         self._names = names
         self._settings = settings()
@@ -67,25 +68,26 @@ class Search:
             self._look_for_strong(plan)
             self._look_for_weak(plan)
 
-    def merged(self, number: int) -> list[Span]:
+    def merged(self, number: int) -> list[Finding]:
         """The spans of one text in order; overlapping ones are one, named by the higher score, then the longer."""
-        merged: list[Span] = []
+        merged: list[_Candidate] = []
         for span in sorted(self.found[number], key=lambda each: (each.start, -each.end)):
             if not merged or span.start >= merged[-1].end:
                 merged.append(span)
                 continue
             last = self._with_context(number, merged[-1])
             best = max(last, self._with_context(number, span), key=lambda each: (each.score, each.end - each.start))
-            merged[-1] = with_changes(best, start=last.start, end=max(last.end, span.end))
-        return merged
+            end = max(last.end, span.end)
+            merged[-1] = _Candidate(last.start, end, best.type, best.score, best.phrases, best.replacement)
+        return [Finding(span.start, span.end, span.type, span.replacement) for span in merged]
 
     # ---- what is searched where --------------------------------------------------------------------
 
     def _look_for_custom(self, custom: CustomType) -> None:
+        score = self._settings.custom_score
         for number, text in enumerate(self._texts):
             for start, end in find_all(custom.pattern, text):
-                score = self._settings.custom_score
-                self._add(number, Span(start, end, CUSTOM, custom.replacement, score, None))
+                self._add(number, _Candidate(start, end, CUSTOM, score, None, custom.replacement))
 
     def _look_for_strong(self, plan: Plan) -> None:
         """Shapes that count by themselves: on each page those of which a set says that they occur."""
@@ -99,16 +101,24 @@ class Search:
 
     def _look_for_weak(self, plan: Plan) -> None:
         """Shapes that count with context only: in texts that may hold it."""
-        hinted: defaultdict[int, list[int]] = defaultdict(list)
         if not plan.weak:
             return
+        hinted: defaultdict[int, list[int]] = defaultdict(list)
+        hints_of_name: dict[str, frozenset[int]] = {}
         for number, text in enumerate(self._texts):
-            if _SIGN.search(text):
-                for hit in plan.hints.hits(f"{self._names[number]}\n{text}".encode("utf-8", "replace")):
-                    hinted[hit].append(number)
-        for hit, numbers in hinted.items():
+            if not _SIGN.search(text):
+                continue
+            name = self._names[number]
+            hints = hints_of_name.get(name)
+            if hints is None:
+                hints = hints_of_name[name] = plan.hints.hits(name.encode("utf-8", "replace"))
+            if _WORD.search(text):
+                hints |= plan.hints.hits(text.encode("utf-8", "replace"))
+            for hint in hints:
+                hinted[hint].append(number)
+        for hint, numbers in hinted.items():
             for page in make_pages(self._texts, numbers):
-                for shape in plan.weak[hit]:
+                for shape in plan.weak[hint]:
                     self._look_at(page, shape)
 
     # ---- judging matches ---------------------------------------------------------------------------
@@ -144,7 +154,9 @@ class Search:
             return None
         place = page.place(start)
         number, offset = page.numbers[place], page.starts[place]
-        span = Span(start - offset, end - offset, shape.id, self._replacements[shape.id], shape.score, shape.phrases)
+        span = _Candidate(
+            start - offset, end - offset, shape.id, shape.score, shape.phrases, self._replacements[shape.id]
+        )
         if shape.score < self._settings.threshold:
             span = self._with_context(number, span)
             if span.score < self._settings.threshold:
@@ -152,13 +164,13 @@ class Search:
         self._add(number, span)
         return end
 
-    def _add(self, number: int, span: Span) -> None:
+    def _add(self, number: int, span: _Candidate) -> None:
         self._findings += 1
         if self._findings > MAX_FINDINGS:
             raise TooMuch
         self.found[number].append(span)
 
-    def _with_context(self, number: int, span: Span) -> Span:
+    def _with_context(self, number: int, span: _Candidate) -> _Candidate:
         """The span with the score its context gives it; context counts once."""
         if span.phrases is None:
             return span
@@ -171,4 +183,4 @@ class Search:
         if not span.phrases.occur(*near):
             return span
         score = min(1.0, max(span.score + self._settings.boost, self._settings.threshold))
-        return with_changes(span, score=score, phrases=None)
+        return _Candidate(span.start, span.end, span.type, score, None, span.replacement)
