@@ -190,7 +190,7 @@ def _readable(value: Any) -> str | None:
 
 def _redact_texts(texts: Sequence[tuple[str, str]], types: PiiTypes) -> list[str]:
     """The texts, each with the name of its member, without findings. Raises: NotFilterable."""
-    unpacked = [_unpack(text) for text, _ in texts]
+    unpacked = [_unpack(text) if len(text) >= _MIN_ENCODED else (text,) for text, _ in texts]
     found = find_each([(layers[-1], name) for layers, (_, name) in zip(unpacked, texts, strict=True)], types)
     if found is None:
         raise NotFilterable("unparsable")
@@ -200,7 +200,7 @@ def _redact_texts(texts: Sequence[tuple[str, str]], types: PiiTypes) -> list[str
     ]
 
 
-def _unpack(text: str) -> list[str]:
+def _unpack(text: str) -> Sequence[str]:
     """A text and what it encodes, and what that encodes; the last is what is read."""
     layers = [text]
     while len(layers) <= _MAX_NESTED_ENCODINGS and (inner := _decode(layers[-1])) is not None:
@@ -220,6 +220,8 @@ def _decode(text: str) -> str | None:
     if len(text) < _MIN_ENCODED or text.isdigit() or not _ENCODED.fullmatch(text):
         return None
     packed = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    if len(packed) % 4 == 1:
+        return None  # no number of bytes has this length
     try:
         inner = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError):

@@ -26,7 +26,7 @@ _BITCOIN_PREFIX: Final = (3, 3, 0, 2, 3)  # "bc" expanded: high bits, zero, low 
 
 def digits_of(text: str) -> list[int]:
     """The decimal digits of a text, in order."""
-    return [int(char) for char in text if char.isdecimal()]
+    return list(map(int, filter(str.isdecimal, text)))
 
 
 def weighted(digits: Sequence[int], weights: Sequence[int]) -> int:

@@ -63,15 +63,15 @@ def tokens(text: str) -> list[str]:
     return [token.lower() for token in _TOKEN.findall(_CAMEL.sub(r"\1 \2", text))]
 
 
-def tokens_before(text: str, at: int, name: str, count: int) -> list[str]:
-    """The last tokens of the member's name and the text up to a place."""
+def tokens_before(text: str, at: int, name: Sequence[str], count: int) -> list[str]:
+    """The last tokens of the member's name, which are given, and of the text up to a place."""
     reach = _REACH
     while reach < at:
         begin = _BREAK.search(text, at - reach, at)
         if begin is not None and len(found := tokens(text[begin.start() : at])) >= count:
             return found[-count:]
         reach *= 4
-    return tokens(f"{name} {text[:at]}")[-count:]
+    return [*name, *tokens(text[:at])][-count:]
 
 
 def tokens_after(text: str, at: int, count: int) -> list[str]:

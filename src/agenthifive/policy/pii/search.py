@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from agenthifive.policy.patterns import find_all
-from agenthifive.policy.pii.context import Phrases, tokens_after, tokens_before
+from agenthifive.policy.pii.context import Phrases, tokens, tokens_after, tokens_before
 from agenthifive.policy.pii.edges import is_whole_number, may_begin, may_end, next_beginning
 from agenthifive.policy.pii.model import CUSTOM, CustomType, Finding, PiiTypes
 from agenthifive.policy.pii.pages import Page, Reader, make_pages
@@ -56,6 +56,7 @@ class Search:
         self._settings = settings()
         self._replacements: dict[str, str | None] = {}
         self._tokens: dict[tuple[int, int, int], tuple[list[str], list[str]]] = {}
+        self._name_tokens: dict[str, list[str]] = {}
         self._tries = self._findings = 0
 
     def look_for(self, types: PiiTypes) -> None:
@@ -178,7 +179,11 @@ class Search:
         near = self._tokens.get(key)
         if near is None:
             text, given = self._texts[number], self._settings
-            before = tokens_before(text, span.start, self._names[number], given.tokens_before)
+            name = self._names[number]
+            named = self._name_tokens.get(name)
+            if named is None:
+                named = self._name_tokens[name] = tokens(name)
+            before = tokens_before(text, span.start, named, given.tokens_before)
             near = self._tokens[key] = (before, tokens_after(text, span.end, given.tokens_after))
         if not span.phrases.occur(*near):
             return span
