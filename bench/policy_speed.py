@@ -1,0 +1,140 @@
+"""`python -m bench.policy_speed`: what deciding, looking for personal data and filtering replies cost. No server.
+
+    standard preset, no rule about content        decide          a 2 KiB body, all personal data redacted
+    1 MiB reply of 2,000 records                  filter_json     the same as one text
+
+Processor time, so that neighbours count little; the median of many runs. The documents are made with a seed.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from statistics import median
+from typing import Any, Final
+
+from agenthifive.policy import presets
+from agenthifive.policy.compile import compile_policy
+from agenthifive.policy.decide import decide
+from agenthifive.policy.model import NO_BODY, Body, HostFacts, Request, ServiceFacts
+from agenthifive.policy.replies import filter_json, filter_text
+from agenthifive.strict_json import dumps
+from agenthifive.words import ActionClass
+from bench.calibration import measure_core, processor
+
+_NOON: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
+_ALL: Final = [{"type": "all_pii"}]
+_GENERIC: Final = ServiceFacts("generic-http", "generic", (HostFacts("api.example.com"),))
+_NOTION: Final = ServiceFacts("notion", "notion", (HostFacts("api.notion.com"),))
+_TEXT: Final = (
+    "the order report was sent to our customer service team in Berlin after lunch please review and call back about "
+    "the invoice for next week meeting notes server host number account delivery of all parts is planned"
+)
+_WORDS: Final = _TEXT.split()
+_MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of the table. Units: microseconds of processor time."""
+
+    name: str
+    limit_us: float
+    measured_us: float
+
+
+def measure() -> list[Figure]:
+    """Every figure, in the order of the table."""
+    records = _records(_MIB)
+    reading = compile_policy(presets.template_config("notion-read", "standard"), _NOTION)
+    listing = _request(_NOTION, "GET", "/v1/pages/p1", NO_BODY)
+    redacting = compile_policy(_policy(request=True), _GENERIC)
+    replying = compile_policy(_policy(request=False), _GENERIC).replies
+    value = {"items": _few(records, 2048)}
+    posting = _request(_GENERIC, "POST", "/v1/x", Body("json", value, len(dumps(value))))
+    text = ". ".join(f"{record['body']} {record['contact']['email']}" for record in records) * 4
+    return [
+        Figure(
+            "decide, standard preset, no rule about content", 20, _time(lambda: decide(listing, reading, _NOON), 2000)
+        ),
+        Figure(
+            "decide, all personal data redacted in 2 KiB", 150, _time(lambda: decide(posting, redacting, _NOON), 300)
+        ),
+        Figure("reply of 1 MiB JSON", 150_000, _time(lambda: filter_json({"items": records}, replying), 7)),
+        Figure("reply of 1 MiB text", 150_000, _time(lambda: filter_text(text[:_MIB], replying), 7)),
+    ]
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """The figures for a person, in milliseconds."""
+    lines = ["| what | target ms | measured ms |", "|---|--:|--:|"]
+    lines += [f"| {one.name} | {one.limit_us / 1000:g} | {one.measured_us / 1000:.3g} |" for one in figures]
+    return "\n".join(lines)
+
+
+def _time(run: Callable[[], Any], times: int) -> float:
+    run()  # what is compiled at first use is not counted
+    taken = []
+    for _ in range(times):
+        started = time.process_time_ns()
+        run()
+        taken.append((time.process_time_ns() - started) / 1000)
+    return median(taken)
+
+
+def _policy(*, request: bool) -> dict[str, Any]:
+    redact = {"label": "R", "match": {"pii": {"types": _ALL, "fields": ["$body"]}}, "action": "redact"}
+    reply = {"label": "R", "match": {}, "filter": {"redact": _ALL}}
+    return {
+        "allowlists": [{"baseUrl": "https://api.example.com", "methods": ["POST"], "pathPatterns": ["/**"]}],
+        "rules": {"request": [redact] if request else [], "response": [] if request else [reply]},
+        "defaultMode": "read_write",
+        "stepUpApproval": "never",
+    }
+
+
+def _request(facts: ServiceFacts, method: str, path: str, body: Body) -> Request:
+    action = ActionClass.READ if method == "GET" else ActionClass.WRITE
+    return Request(method, "https", facts.hosts[0].name, 443, path, path, "", body, action, facts)
+
+
+def _records(size_bytes: int) -> list[dict[str, Any]]:
+    """Records as APIs list them: ids, times, links, an address and a number, a few sentences."""
+    random = Random(2026)
+    records: list[dict[str, Any]] = []
+    written = 0
+    while written < size_bytes:
+        number = len(records)
+        price = f"Invoice {random.randint(10**7, 10**8)} of 12.50 EUR"
+        record = {
+            "id": f"{random.getrandbits(96):024x}",
+            "sequence": random.randint(10**8, 10**10),
+            "created_at": f"2026-11-{random.randint(1, 28):02d}T{random.randint(0, 23):02d}:15:00Z",
+            "contact": {"email": f"bot{number}@example.org", "phone": f"+49 30 {random.randint(100000, 999999)}"},
+            "url": f"https://api.example.com/v1/items/{number}",
+            "subject": _sentence(random, 9),
+            "body": f"{_sentence(random, 14)}. {price}. {_sentence(random, 12)}",
+            "labels": ["INBOX", "IMPORTANT"],
+            "size": random.randint(100, 99999),
+        }
+        records.append(record)
+        written += len(json.dumps(record)) + 2
+    return records
+
+
+def _few(records: Sequence[dict[str, Any]], size_bytes: int) -> list[dict[str, Any]]:
+    count = 1
+    while len(json.dumps(records[: count + 1])) <= size_bytes:
+        count += 1
+    return list(records[:count])
+
+
+def _sentence(random: Random, longest: int) -> str:
+    return " ".join(random.choice(_WORDS) for _ in range(random.randint(6, longest)))
+
+
+if __name__ == "__main__":
+    print(f"{processor()}, {measure_core():.0f} rounds/s of calibration")
+    print(table(measure()))
