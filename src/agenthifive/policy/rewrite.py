@@ -41,17 +41,21 @@ class PersonalData:
 
     def search(self, request: Request) -> "list[Hit] | Unread":
         """Every leaf that holds findings, or why nobody can say."""
-        leaves: dict[tuple[str, str, Target | None], Leaf] = {}
+        leaves: list[Leaf] = []
         for path in self.fields:
             below = leaves_of(request, path)
             if below is None:
                 return Unread.HIDDEN
-            leaves.update(((leaf.where, leaf.text, leaf.target), leaf) for leaf in below)
-        found = find_each([(leaf.text, leaf.name) for leaf in leaves.values()], self.types)
+            leaves += below
+        found = find_each([(leaf.text, leaf.name) for leaf in leaves], self.types)
         if found is None:
             return Unread.TOO_MUCH
-        hits = [Hit(leaf, findings) for leaf, findings in zip(leaves.values(), found, strict=True) if findings]
-        return _without_found_names(hits)
+        hits = {
+            (leaf.where, leaf.text, leaf.target): Hit(leaf, findings)  # fields may overlap
+            for leaf, findings in zip(leaves, found, strict=True)
+            if findings
+        }
+        return _without_found_names(list(hits.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def _without_found_names(hits: list[Hit]) -> list[Hit]:
     """Hits whose places do not repeat the personal data of member names: a star stands for such a name."""
     names = {hit.leaf.text for hit in hits if hit.leaf.is_name}
     for name in names:
-        hits = [Hit(with_changes(hit.leaf, where=hit.leaf.where.replace(name, "*")), hit.findings) for hit in hits]
+        hits = [Hit(hit.leaf.at(hit.leaf.where.replace(name, "*")), hit.findings) for hit in hits]
     return hits
 
 

@@ -128,6 +128,11 @@ def test_too_many_matches_are_not_looked_through(monkeypatch: pytest.MonkeyPatch
     assert find("olga@example.org " * 6, emails) is None
 
 
+def test_matches_that_begin_again_inside_themselves_are_given_up_soon() -> None:
+    assert find("a" * 50_000 + "@example.org", ALL)
+    assert find("a" * 200_000 + "@example.org1", ALL) is None
+
+
 # ---- edges -------------------------------------------------------------------------------------------
 
 

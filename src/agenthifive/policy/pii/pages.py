@@ -25,10 +25,11 @@ class Page:
 
     __slots__ = ("data", "is_ascii", "numbers", "starts", "text")
 
-    def __init__(self, texts: Sequence[str], numbers: Sequence[int]) -> None:
+    def __init__(self, texts: Sequence[str], numbers: range) -> None:
         self.numbers = numbers
-        self.text = _BORDER.join(texts[number] for number in numbers)
-        self.starts = list(accumulate((len(texts[number]) + len(_BORDER) for number in numbers), initial=0))
+        held = texts[numbers.start : numbers.stop]
+        self.text = _BORDER.join(held)
+        self.starts = list(accumulate([len(text) + len(_BORDER) for text in held], initial=0))
         self.data = self.text.encode("utf-8", "replace")
         self.is_ascii = len(self.data) == len(self.text)
 
@@ -37,18 +38,16 @@ class Page:
         return bisect_right(self.starts, position) - 1
 
 
-def make_pages(texts: Sequence[str], numbers: Sequence[int]) -> Iterator[Page]:
+def make_pages(texts: Sequence[str]) -> Iterator[Page]:
     """The texts in their order; a page ends when it is long enough."""
-    gathered: list[int] = []
-    length = 0
-    for number in numbers:
-        gathered.append(number)
-        length += len(texts[number])
+    first = length = 0
+    for number, text in enumerate(texts):
+        length += len(text)
         if length >= _PAGE_LENGTH:
-            yield Page(texts, gathered)
-            gathered, length = [], 0
-    if gathered:
-        yield Page(texts, gathered)
+            yield Page(texts, range(first, number + 1))
+            first, length = number + 1, 0
+    if length:
+        yield Page(texts, range(first, len(texts)))
 
 
 class Reader:

@@ -4,7 +4,7 @@
     ids of a rule -> Plan                          sets of shapes, shapes alone, shapes that need a word beside them
 
 A shape whose score does not reach the threshold by itself counts only near a word of its context. So those are searched
-only in texts that hold such a word. The others are searched in sets: one pass says which of them occur at all.
+only in pages that hold such a word. The others are searched in sets: one pass says which of them occur at all.
 Source: contract/policy.md sections 16.1 and 16.2.
 """
 
@@ -73,7 +73,7 @@ class Plan:
     """What is searched for some recognisers, and how.
 
     Shapes:
-        sets: shapes of which one pass says which occur. hints: found in texts that may hold the context of weak[i].
+        sets: shapes of which one pass says which occur. hints: weak[i] may find its context where hint i is found.
         weak: by recogniser, the shapes that count only with context.
     """
 

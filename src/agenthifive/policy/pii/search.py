@@ -21,11 +21,10 @@ from agenthifive.policy.pii.recognisers import Plan, Shape, plan_for, settings
 
 MAX_FINDINGS: Final = 100_000
 MAX_TRIES: Final = 250_000
+_LONG_MATCH: Final = 64  # so many characters more are one more try: long matches that do not count repeat inside
 
 # What every shape holds that counts only with context: a digit, or the first group of a hardware address.
 _SIGN: Final = re.compile(r"[0-9]|[0-9A-Fa-f]{4}\.")
-# What every text holds that holds a word.
-_WORD: Final = re.compile(r"[^\W\d_]{2}")
 
 
 class TooMuch(Exception):
@@ -65,9 +64,7 @@ class Search:
             self._look_for_custom(custom)
         if types.named:
             self._replacements = dict(types.named)
-            plan = plan_for(tuple(self._replacements))
-            self._look_for_strong(plan)
-            self._look_for_weak(plan)
+            self._look_for_named(plan_for(tuple(self._replacements)))
 
     def merged(self, number: int) -> list[Finding]:
         """The spans of one text in order; overlapping ones are one, named by the higher score, then the longer."""
@@ -90,37 +87,21 @@ class Search:
             for start, end in find_all(custom.pattern, text):
                 self._add(number, _Candidate(start, end, CUSTOM, score, None, custom.replacement))
 
-    def _look_for_strong(self, plan: Plan) -> None:
-        """Shapes that count by themselves: on each page those of which a set says that they occur."""
-        for page in make_pages(self._texts, range(len(self._texts))):
+    def _look_for_named(self, plan: Plan) -> None:
+        """On each page the shapes of which a set says that they occur, and those that count only with context where
+        the page holds a word of it."""
+        for page in make_pages(self._texts):
             for patterns, shapes in plan.sets:
                 for hit in patterns.hits(page.data):
                     self._look_at(page, shapes[hit])
             for shape in plan.alone:
                 if shape.needs is not None and shape.needs in page.text:
                     self._look_at(page, shape)
-
-    def _look_for_weak(self, plan: Plan) -> None:
-        """Shapes that count with context only: in texts that may hold it."""
-        if not plan.weak:
-            return
-        hinted: defaultdict[int, list[int]] = defaultdict(list)
-        hints_of_name: dict[str, frozenset[int]] = {}
-        for number, text in enumerate(self._texts):
-            if not _SIGN.search(text):
-                continue
-            name = self._names[number]
-            hints = hints_of_name.get(name)
-            if hints is None:
-                hints = hints_of_name[name] = plan.hints.hits(name.encode("utf-8", "replace"))
-            if _WORD.search(text):
-                hints |= plan.hints.hits(text.encode("utf-8", "replace"))
-            for hint in hints:
-                hinted[hint].append(number)
-        for hint, numbers in hinted.items():
-            for page in make_pages(self._texts, numbers):
-                for shape in plan.weak[hint]:
-                    self._look_at(page, shape)
+            if plan.weak and _SIGN.search(page.text):
+                names = "\n".join({self._names[number] for number in page.numbers})
+                for hint in plan.hints.hits(page.data + b"\n" + names.encode("utf-8", "replace")):
+                    for shape in plan.weak[hint]:
+                        self._look_at(page, shape)
 
     # ---- judging matches ---------------------------------------------------------------------------
 
@@ -128,7 +109,7 @@ class Search:
         """Every match of a shape on a page; behind one that does not count the next may begin inside it."""
         reader, at = Reader(page, shape.regex), 0
         while (span := reader.search(at)) is not None:
-            self._tries += 1
+            self._tries += 1 + (span[1] - span[0]) // _LONG_MATCH
             if self._tries > MAX_TRIES:
                 raise TooMuch
             end = self._judge(page, shape, *span)
