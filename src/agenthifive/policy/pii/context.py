@@ -60,6 +60,8 @@ def hint_pattern(context: Iterable[str]) -> str:
 
 def tokens(text: str) -> list[str]:
     """The words and numbers of a text, lower case."""
+    if not text:
+        return []
     return [token.lower() for token in _TOKEN.findall(_CAMEL.sub(r"\1 \2", text))]
 
 

@@ -53,33 +53,47 @@ def make_pages(texts: Sequence[str]) -> Iterator[Page]:
 class Reader:
     """One pattern's way through a page, forwards only."""
 
-    __slots__ = ("_byte", "_char", "_page", "_regex")
+    __slots__ = ("_byte", "_char", "_matches", "_page", "_regex", "_resumes_at")
 
     def __init__(self, page: Page, regex: Any) -> None:
         self._page = page
         self._regex = regex
         self._char = self._byte = 0
+        self._matches: Iterator[Any] = iter(())
+        self._resumes_at = -1
 
     def search(self, at: int) -> tuple[int, int] | None:
         """The first match that begins at `at` or later and lies inside one text."""
         page = self._page
-        while (span := self._span(at, len(page.text))) is not None:
+        while (span := self._next(at)) is not None:
             if len(page.numbers) == 1 or page.text.find(_BORDER, *span) < 0:
                 return span
             end = page.starts[page.place(span[0]) + 1] - len(_BORDER)
             if span[1] <= end:
                 return span  # the text itself holds the characters of a border
-            inside = self._span(span[0], end)
+            inside = self._within(span[0], end)
             if inside is not None:
                 return inside
             at = end
         return None
 
-    def _span(self, at: int, end: int) -> tuple[int, int] | None:
+    def _next(self, at: int) -> tuple[int, int] | None:
+        """The first match from `at` on; where the last one ended, the same scan goes on."""
         page = self._page
-        if page.is_ascii:
-            found = self._regex.search(page.data, at, end)
-            return None if found is None else found.span()
+        if not page.is_ascii:
+            return self._within(at, len(page.text))
+        if at != self._resumes_at:
+            self._matches = self._regex.finditer(page.data, at)
+        found = next(self._matches, None)
+        if found is None:
+            return None
+        span: tuple[int, int] = found.span()
+        self._resumes_at = span[1]
+        return span
+
+    def _within(self, at: int, end: int) -> tuple[int, int] | None:
+        """The first match between two places."""
+        page = self._page
         self._byte += len(page.text[self._char : at].encode("utf-8", "replace"))
         self._char = at
         end_byte = len(page.data)
