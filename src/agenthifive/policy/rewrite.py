@@ -6,7 +6,6 @@ Only what a target leads to is copied; everything else is shared with the old bo
 Source: contract/policy.md section 6.2.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
@@ -67,7 +66,9 @@ class Hit:
 
     def report(self) -> list[Redaction]:
         """What was found, by type, without its text."""
-        counts = Counter(finding.type for finding in self.findings)
+        counts: dict[str, int] = {}
+        for finding in self.findings:
+            counts[finding.type] = counts.get(finding.type, 0) + 1
         return [Redaction(kind, self.leaf.where, count) for kind, count in counts.items()]
 
 

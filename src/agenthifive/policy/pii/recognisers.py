@@ -112,6 +112,7 @@ def compile_types(types: Sequence[Mapping[str, Any]]) -> PiiTypes:
         if name != CUSTOM:
             for one in pii["groups"].get(name, (name,)):
                 named.setdefault(one, entry.get("replacement"))
+    plan_for(tuple(named))  # compiled with the policy, so that no call has to wait for it
     custom = (CustomType(t["pattern"], t.get("replacement")) for t in types if t["type"] == CUSTOM)
     return PiiTypes(tuple(custom), tuple(named.items()))
 
