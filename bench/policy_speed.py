@@ -17,9 +17,9 @@ from statistics import median
 from typing import Any, Final
 
 from agenthifive.policy import presets
-from agenthifive.policy.compile import compile_policy
+from agenthifive.policy.compile import Policy, compile_policy
 from agenthifive.policy.decide import decide
-from agenthifive.policy.model import NO_BODY, Body, HostFacts, Request, ServiceFacts
+from agenthifive.policy.model import NO_BODY, Body, Decision, HostFacts, Request, ServiceFacts
 from agenthifive.policy.replies import filter_json, filter_text
 from agenthifive.strict_json import dumps
 from agenthifive.words import ActionClass
@@ -29,6 +29,7 @@ _NOON: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 _ALL: Final = [{"type": "all_pii"}]
 _GENERIC: Final = ServiceFacts("generic-http", "generic", (HostFacts("api.example.com"),))
 _NOTION: Final = ServiceFacts("notion", "notion", (HostFacts("api.notion.com"),))
+_SLACK: Final = ServiceFacts("slack", "slack", (HostFacts("slack.com"),), constraints="slack", params_in_query=True)
 _TEXT: Final = (
     "the order report was sent to our customer service team in Berlin after lunch please review and call back about "
     "the invoice for next week meeting notes server host number account delivery of all parts is planned"
@@ -56,17 +57,18 @@ def measure() -> list[Figure]:
     replying = compile_policy(_policy(request=False), _GENERIC).replies
     value = {"items": _few(records, 2048)}
     posting = _request(_GENERIC, "POST", "/v1/x", Body("json", value, len(dumps(value))))
-    text = ". ".join(f"{record['body']} {record['contact']['email']}" for record in records) * 4
-    return [
-        Figure(
-            "decide, standard preset, no rule about content", 20, *_time(lambda: decide(listing, reading, _NOON), 2000)
-        ),
-        Figure(
-            "decide, all personal data redacted in 2 KiB", 150, *_time(lambda: decide(posting, redacting, _NOON), 500)
-        ),
-        Figure("reply of 1 MiB JSON", 150_000, *_time(lambda: filter_json({"items": records}, replying), 9)),
-        Figure("reply of 1 MiB text", 150_000, *_time(lambda: filter_text(text[:_MIB], replying), 9)),
-    ]
+    messaging = compile_policy(presets.template_config("slack", "standard"), _SLACK)
+    message = {"channel": "C1", "text": " ".join(record["body"] for record in records)[:2048]}
+    sending = _request(_SLACK, "POST", "/api/chat.postMessage", Body("json", message, len(dumps(message))))
+    text = (". ".join(f"{record['body']} {record['contact']['email']}" for record in records) * 4)[:_MIB]
+    rows: Sequence[tuple[str, float, int, Callable[[], Any]]] = (
+        ("decide, standard preset, no rule about content", 20, 2000, lambda: decide(listing, reading, _NOON)),
+        ("decide, standard preset with its rules, 2 KiB message", 150, 500, lambda: _decide_anew(sending, messaging)),
+        ("decide, all personal data redacted in 2 KiB", 150, 500, lambda: _decide_anew(posting, redacting)),
+        ("reply of 1 MiB JSON", 150_000, 9, lambda: filter_json({"items": records}, replying)),
+        ("reply of 1 MiB text", 150_000, 9, lambda: filter_text(text, replying)),
+    )
+    return [Figure(name, limit_us, *_time(run, times)) for name, limit_us, times, run in rows]
 
 
 def table(figures: Sequence[Figure]) -> str:
@@ -86,6 +88,11 @@ def _time(run: Callable[[], Any], times: int) -> tuple[float, float]:
         run()
         taken.append((time.process_time_ns() - started) / 1000)
     return median(taken), min(taken)
+
+
+def _decide_anew(request: Request, policy: Policy) -> Decision:
+    """A decision without what earlier ones have read of the body."""
+    return decide(request.with_body(request.body), policy, _NOON)
 
 
 def _policy(*, request: bool) -> dict[str, Any]:
