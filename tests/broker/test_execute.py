@@ -415,6 +415,20 @@ async def test_field_rules_shape_json_and_what_cannot_be_filtered_is_refused(wor
         )  # fmt: skip
 
 
+async def test_personal_data_is_taken_out_of_replies_and_requests(world: World) -> None:
+    contact = [{"type": "contact"}]
+    redact = {"id": "r1", "label": "R", "match": {"pii": {"types": contact, "fields": ["$body"]}}, "action": "redact"}
+    reply = {"id": "p1", "match": {}, "filter": {"redact": contact}}
+    bot = await world.ready(rules={"request": [redact], "response": [reply]})
+    row = '{"olga@example.org":"call +49 30 901820","n":7},'
+    for rows in (1, 2000):  # a long reply is filtered beside the other calls
+        world.provider.script = respond(200, b"[" + row.encode() * rows + b"null]")
+        answer = await bot.execute(method="POST", body={"to": "adam@example.org"})
+        assert answer.json()["body"] == [{"[REDACTED]": "call [REDACTED]", "n": 7}] * rows + [None]
+        assert answer.json()["redactions"] == [{"type": "email", "field": "to", "count": 1}]
+    assert {received.body for received in world.provider.received} == {b'{"to":"[PII_REDACTED:email]"}'}
+
+
 async def test_a_hold_is_refused_and_recorded_with_its_own_code(world: World) -> None:
     bot = await world.ready(stepUpApproval="always")
     answer = await bot.execute()

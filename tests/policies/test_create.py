@@ -111,18 +111,6 @@ async def test_services_without_preset_data_take_the_generic_tiers(stage: Stage)
     assert policy["rateLimits"]["maxRequestsPerHour"] == 25
 
 
-async def test_rules_that_need_recognisers_are_saved_with_a_plain_warning(stage: Stage) -> None:
-    connection_id = await stage.add_connection("notion")
-    answer = await ask(stage, connection_id, policyTier="strict", actionTemplateId="notion-read")
-    assert answer.status_code == 201
-    warned = [w for w in answer.json()["warnings"] if w["code"] == "needs_personal_data"]
-    rules = answer.json()["policy"]["rules"]
-    assert {w["path"] for w in warned} == {
-        f"rules.response[{number}]" for number, rule in enumerate(rules["response"]) if rule["filter"].get("redact")
-    }
-    assert all("refused" in w["message"] for w in warned)
-
-
 async def test_one_active_policy_per_agent_and_connection(stage: Stage) -> None:
     policy = await stage.create()
     answer = await ask(stage, policy["connectionId"])

@@ -8,6 +8,7 @@ import pytest
 from agenthifive.policy.compile import compile_policy
 from agenthifive.policy.decide import Budget, decide
 from agenthifive.policy.model import Allow, Decision, Deny, Hold, PolicyInvalid, Request
+from agenthifive.policy.pii import search
 from policy.calls import GENERIC, NOON, call, code, document, facts_of, label
 
 STAFF = {"types": [{"type": "custom", "pattern": r"EMP-\d{5}"}], "fields": ["t"]}
@@ -139,19 +140,20 @@ def test_a_refusal_reports_what_was_redacted_before_it() -> None:
     assert len(decision.redactions) == 1
 
 
-# ---- recognisers this build does not have ------------------------------------------------------------
+# ---- personal data -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("action", ["deny", "require_approval", "redact"])
-def test_a_restricting_rule_about_named_types_refuses_what_it_cannot_judge(action: str) -> None:
-    decision = judge(post({"t": "hello"}), rule(action, pii=EMAILS), rule("allow"))
-    assert isinstance(decision, Deny)
-    assert decision.code == "body_not_inspectable"
-    assert "cannot look for personal data" in decision.message
+@pytest.mark.parametrize(("action", "expected"), [("deny", "rule_denied"), ("require_approval", "rule_approval")])
+def test_a_restricting_rule_about_named_types_holds_where_one_is_found(action: str, expected: str) -> None:
+    rules = (rule(action, pii=EMAILS), rule("allow"))
+    assert code(judge(post({"t": "mail olga@example.org"}), *rules)) == expected
+    assert code(judge(post({"t": "hello", "u": "olga@example.org"}), *rules)) == "rule_allowed"
 
 
-def test_an_allow_rule_about_named_types_does_not_match() -> None:
-    assert label(judge(post({"t": "hello"}), rule("allow", pii=EMAILS), rule("deny", "Rest"))) == "Rest"
+def test_an_allow_rule_about_named_types_holds_where_one_is_found() -> None:
+    rules = (rule("allow", "Mail", pii=EMAILS), rule("deny", "Rest"))
+    assert label(judge(post({"t": "olga@example.org"}), *rules)) == "Mail"
+    assert label(judge(post({"t": "hello"}), *rules)) == "Rest"
 
 
 def test_where_there_is_no_text_there_is_no_personal_data() -> None:
@@ -159,10 +161,36 @@ def test_where_there_is_no_text_there_is_no_personal_data() -> None:
         assert label(judge(request, rule("deny", pii=EMAILS), rule("allow", "Rest"))) == "Rest"
 
 
-def test_report_mode_does_not_send_what_it_cannot_redact() -> None:
-    redact = judge(post({"t": "hello"}), rule("redact", pii=EMAILS), rule("allow"), enforcement="report")
+def test_named_types_are_redacted_and_reported() -> None:
+    decision = judge(post({"t": ["olga@example.org", "x"]}), rule("redact", pii=EMAILS), rule("allow"))
+    assert isinstance(decision, Allow)
+    assert decision.body is not None
+    assert decision.body.value == {"t": ["[PII_REDACTED:email]", "x"]}
+    assert [(r.type, r.field, r.count) for r in decision.redactions] == [("email", "t[0]", 1)]
+
+
+def test_a_number_that_cannot_be_redacted_is_held() -> None:
+    cards = {"types": [{"type": "credit_card"}], "fields": ["t"]}
+    decision = judge(post({"t": 5421987612341006}), rule("redact", pii=cards), rule("allow"))
+    assert code(decision) == "redaction_impossible"
+    assert code(judge(post({"t": 5421987612341007}), rule("redact", pii=cards), rule("allow"))) == "rule_allowed"
+
+
+@pytest.mark.parametrize("action", ["deny", "require_approval", "redact"])
+def test_what_is_too_much_to_look_through_is_refused(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MAX_TRIES", 1)
+    decision = judge(post({"t": "olga@example.org, adam@example.org"}), rule(action, pii=EMAILS), rule("allow"))
+    assert code(decision) == "body_not_inspectable"
+    assert isinstance(decision, Deny)
+    assert "Send less at once" in decision.message
+
+
+def test_report_mode_does_not_send_what_it_cannot_redact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MAX_TRIES", 1)
+    body = {"t": "olga@example.org, adam@example.org"}
+    redact = judge(post(body), rule("redact", pii=EMAILS), rule("allow"), enforcement="report")
     assert code(redact) == "body_not_inspectable"
-    deny = judge(post({"t": "hello"}), rule("deny", pii=EMAILS), rule("allow"), enforcement="report")
+    deny = judge(post(body), rule("deny", pii=EMAILS), rule("allow"), enforcement="report")
     assert isinstance(deny, Allow)
     assert deny.would_deny == (("body_not_inspectable", "R"),)
 

@@ -5,8 +5,9 @@ import pytest
 from agenthifive.policy import presets
 from agenthifive.policy.compile import compile_policy
 from agenthifive.policy.decide import decide
+from agenthifive.policy.pii import type_names
 from agenthifive.policy.presets import PlainService, UnknownTemplate, insert_guard
-from agenthifive.policy.replies import reply_rules
+from agenthifive.policy.replies import filter_json, reply_rules
 from agenthifive.policy.validate import validate
 from policy.calls import GENERIC, NOON, build, call, code, facts_of, label, line_spec, preset_file
 
@@ -86,7 +87,7 @@ def test_a_guard_added_by_hand_stands_before_the_first_rule_that_opens_or_asks()
 
 
 def test_every_type_of_personal_data_has_a_name() -> None:
-    names = presets.pii_type_names()
+    names = type_names()
     assert {"custom", "ssn", "us_ssn", "contact", "all_pii", "email"} <= names
     assert len(names) == 34 + 4 + 1 + 1
 
@@ -144,7 +145,9 @@ def test_a_generic_strict_tier_denies_deletion_and_redacts_replies() -> None:
     policy = compile_policy(presets.generic_config("x-manage", "manage", "strict", PLAIN), GENERIC)
     decision = decide(call("DELETE", "/v1/items"), policy, NOON)
     assert (code(decision), label(decision)) == ("rule_denied", "Deletion")
-    assert [rule.needs_pii for rule in reply_rules(policy, call("GET", "/v1/items"))] == [True]
+    rules = reply_rules(policy, call("GET", "/v1/items"))
+    reply = {"note": "IBAN NL91ABNA0417164300, SSN 078-05-1120", "mail": "olga@example.org"}
+    assert filter_json(reply, rules) == {"note": "IBAN [REDACTED], SSN [REDACTED]", "mail": "olga@example.org"}
 
 
 def test_a_tier_without_a_zone_is_open_at_night() -> None:

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenthifive.policy import pii
 from agenthifive.policy.fields import compile_path
 from agenthifive.policy.model import Body, Part, Request
-from agenthifive.policy.pii import Finding, compile_types, find, replace
-from agenthifive.policy.rewrite import PersonalData, rewrite
+from agenthifive.policy.pii import Finding, compile_types, find, forms, replace, search
+from agenthifive.policy.rewrite import PersonalData, Unread, rewrite
 from agenthifive.strict_json import dumps
 from policy.calls import call, facts_of
 
@@ -23,7 +22,7 @@ def redacted(request: Request, *fields: str, types: Any = STAFF) -> tuple[Body, 
     """The rewritten body and (field, count) of what was replaced."""
     data = PersonalData(types, tuple(map(compile_path, fields)))
     hits = data.search(request)
-    assert hits is not None
+    assert not isinstance(hits, Unread)
     kept = [hit for hit in hits if hit.leaf.target is not None]
     return rewrite(request.body, kept), [(r.field, r.count) for hit in kept for r in hit.report()]
 
@@ -31,7 +30,7 @@ def redacted(request: Request, *fields: str, types: Any = STAFF) -> tuple[Body, 
 def stuck(request: Request, *fields: str) -> list[str]:
     """Fields whose findings cannot be replaced."""
     hits = PersonalData(STAFF, tuple(map(compile_path, fields))).search(request)
-    assert hits is not None
+    assert not isinstance(hits, Unread)
     return [hit.leaf.where for hit in hits if hit.leaf.target is None]
 
 
@@ -75,15 +74,9 @@ def test_overlapping_findings_are_removed_as_one() -> None:
     assert find("x AAAA-BBBB-CCCC-DDDD y", types) == (Finding(2, 21, "custom", "<2>"),)
 
 
-def test_what_only_a_recogniser_could_tell_is_not_answered() -> None:
-    mixed = compile_types([{"type": "custom", "pattern": "x"}, {"type": "email"}])
-    assert find("x", mixed) is None
-    assert find("", mixed) == ()
-
-
 def test_a_text_with_too_many_disguises_or_findings_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pii, "MAX_DISGUISES", 10)
-    monkeypatch.setattr(pii, "MAX_FINDINGS", 10)
+    monkeypatch.setattr(forms, "MAX_DISGUISES", 10)
+    monkeypatch.setattr(search, "MAX_FINDINGS", 10)
     assert find("ｅ" * 12, STAFF) is None
     assert find("EMP-12345 " * 11, STAFF) is None
     assert find("EMP-12345 " * 10, STAFF) is not None
@@ -177,7 +170,7 @@ def test_an_argument_in_the_query_cannot_be_rewritten() -> None:
 def test_numbers_are_scanned_as_their_digits() -> None:
     digits = PersonalData(compile_types([{"type": "custom", "pattern": r"^\d{6}$"}]), (compile_path("n"),))
     hits = digits.search(call("POST", body={"n": 123456}))
-    assert hits is not None
+    assert not isinstance(hits, Unread)
     assert [hit.leaf.target for hit in hits] == [None]
 
 
@@ -198,4 +191,4 @@ def test_structure_and_images_of_a_prompt_are_left_alone() -> None:
 
 @pytest.mark.parametrize(("body", "field"), [("text", "a"), ({"_binary": True, "data": "AAEC"}, "$body")])
 def test_what_cannot_be_looked_into_is_not_answered(body: Any, field: str) -> None:
-    assert PersonalData(STAFF, (compile_path(field),)).search(call("POST", body=body)) is None
+    assert PersonalData(STAFF, (compile_path(field),)).search(call("POST", body=body)) is Unread.HIDDEN

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from agenthifive.policy.compile import Policy, compile_policy
 from agenthifive.policy.model import Request
+from agenthifive.policy.pii import search
 from agenthifive.policy.replies import NotFilterable, filter_json, filter_text, reply_rules
 from policy.calls import GENERIC, call, document, facts_of
 
@@ -77,18 +78,6 @@ def test_trusted_destinations_skip_the_rules_that_say_so(chats: list[str], path:
     constraint = {"provider": "telegram", "allowedChatIds": chats, "trustedSkipsApproval": False}
     applied = policy(rule(CUSTOM, "T", relaxWhen=["trusted_recipient"]), facts=facts, providerConstraints=constraint)
     assert labels(applied, call("GET", path, facts=facts)) == expected
-
-
-def test_named_types_are_told_before_a_reply_is_touched() -> None:
-    applied = policy(rule({"redact": [{"type": "email"}]}), rule(CUSTOM))
-    assert [r.needs_pii for r in reply_rules(applied, call())] == [True, False]
-
-
-@pytest.mark.parametrize("value", [{"a": "x"}, ["x"], {"a": 12345678}, "x"])
-def test_a_reply_that_only_recognisers_could_filter_is_never_passed(value: Any) -> None:
-    with pytest.raises(NotFilterable) as refusal:
-        filtered(value, rule({"redact": [{"type": "email"}]}))
-    assert refusal.value.detail == "pii"
 
 
 # ---- fields ------------------------------------------------------------------------------------------
@@ -201,6 +190,16 @@ def test_text_is_redacted_and_cannot_be_cut_by_members() -> None:
     with pytest.raises(NotFilterable) as refusal:
         filter_text("x", reply_rules(policy(rule({"denyFields": ["a"]})), call()))
     assert refusal.value.detail == "unparsable"
+
+
+@pytest.mark.parametrize("value", [{"t": "EMP-12345 EMP-12345"}, ["EMP-12345", "EMP-12345"]])
+def test_a_reply_that_is_too_much_to_look_through_is_never_passed(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MAX_FINDINGS", 1)
+    with pytest.raises(NotFilterable) as refusal:
+        filtered(value, rule(CUSTOM))
+    assert refusal.value.detail == "unparsable"
+    with pytest.raises(NotFilterable):
+        filter_text("EMP-12345 EMP-12345", reply_rules(policy(rule(CUSTOM)), call()))
 
 
 def test_the_reply_itself_is_not_changed() -> None:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -37,6 +38,7 @@ from agenthifive.policy.replies import reply_rules
 from agenthifive.words import AuditAction, AuditDecision, Outcome
 
 BUFFERED_BYTES_MAX: Final = 10 * 1024 * 1024
+_FILTERED_IN_PLACE_BYTES: Final = 64 * 1024
 _BUFFERED_IDLE_S: Final = 60.0
 _BUFFERED_TOTAL_S: Final = 120.0
 _LLM_TOTAL_S: Final = 600.0
@@ -159,11 +161,12 @@ class Delivery:
         sent.size_bytes = len(body)
         if arrived.status == 401 or sent.grant.service.file.auth_failure:
             self._on_auth_failure(sent.grant, arrived.status, body)
-        if call.via == "llm_proxy" or wants_raw:
-            reply = passed_on(sent, arrived, kind or kind_of(None, body[:512]), body, filters, scrubber)
-            return await self._succeed(sent, reply, None)
-        reply = envelope(sent, arrived, kind or kind_of(None, body[:512]), body, filters, scrubber)
-        return await self._succeed(sent, reply, reply.body)
+        is_passed_on = call.via == "llm_proxy" or wants_raw
+        make = passed_on if is_passed_on else envelope
+        shape = partial(make, sent, arrived, kind or kind_of(None, body[:512]), body, filters, scrubber)
+        # A large body is searched in a thread, so that it delays nobody else's call.
+        reply = await asyncio.to_thread(shape) if filters and len(body) > _FILTERED_IN_PLACE_BYTES else shape()
+        return await self._succeed(sent, reply, None if is_passed_on else reply.body)
 
     def _stream(
         self,

@@ -27,7 +27,6 @@ from agenthifive.errors import AppError
 from agenthifive.policy.decide import Budget, decide
 from agenthifive.policy.model import NO_BODY, Allow, Body, Decision, Deny, Hold, Request
 from agenthifive.policy.paths import strict_path
-from agenthifive.policy.replies import reply_rules
 from agenthifive.words import ConnectionStatus
 
 _NO_BODY_SHA256: Final = sha256(b"").hexdigest()
@@ -114,8 +113,6 @@ def judge(
     )
     assert grant.policy is not None
     decision = decide(request, grant.policy, now, budget)
-    if isinstance(decision, Allow):
-        _check_reply_rules(grant, request)
     print_of_call = fingerprint(
         call.method,
         target.url,
@@ -128,21 +125,6 @@ def judge(
     if isinstance(decision, Allow | Hold) and decision.body is not None:
         body = rewrite_body(body, decision.body.value, boundary=boundary)
     return Judged(target, parsed.stripped, headers, body, classification, request, decision, print_of_call)
-
-
-def _check_reply_rules(grant: Grant, request: Request) -> None:
-    """A reply that could not be filtered is not asked for: the provider would have acted for nothing.
-
-    GAP: response rules that look for personal data cannot be carried out by this version.
-    """
-    assert grant.policy is not None
-    if grant.policy.replies and any(rule.needs_pii for rule in reply_rules(grant.policy, request)):
-        raise AppError(
-            "response_not_filterable",
-            "The policy redacts personal data in this reply, which this version cannot do; nothing was sent. "
-            "Ask an owner to change the response rules.",
-            detail="pii",
-        )
 
 
 def check_grant(grant: Grant, model: str) -> None:

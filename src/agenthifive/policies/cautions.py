@@ -1,6 +1,6 @@
-"""Warnings beside a saved policy: the engine's own, and what only the connection and this version can tell.
+"""Warnings beside a saved policy: the engine's own, and what only the connection can tell.
 
-Source: contract/policy.md sections 3, 15.1 and 16.
+Source: contract/policy.md sections 3 and 15.1.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,6 @@ from agenthifive.catalog.allowlists import outside_binding
 from agenthifive.policies.model import Place
 from agenthifive.policy.allowlist import read_base_url
 from agenthifive.policy.model import Problem
-from agenthifive.policy.pii import compile_types
 from agenthifive.policy.validate import Validation
 
 
@@ -20,7 +19,6 @@ def find_cautions(validation: Validation, place: Place) -> Sequence[Problem]:
     return [
         *validation.warnings,
         *_about_allowlists(validation.policy["allowlists"], place),
-        *_about_personal_data(validation.policy["rules"]),
     ]
 
 
@@ -35,24 +33,3 @@ def _about_allowlists(entries: Sequence[Mapping[str, Any]], place: Place) -> Ite
                 "calls there are refused (host_not_bound)."
             )
             yield Problem(f"allowlists[{number}]", "outside_binding", message)
-
-
-def _about_personal_data(rules: Mapping[str, Any]) -> Iterator[Problem]:
-    """Rules that need recognisers of personal data, which this version does not have."""
-    for number, rule in enumerate(rules["request"]):
-        targets = (rule["match"].get("pii"), rule.get("redactConfig"))
-        if any(_needs_recognisers(target["types"]) for target in targets if target is not None):
-            effect = "it never matches" if rule["action"] == "allow" else "calls that reach it are refused"
-            yield _needs(f"rules.request[{number}]", effect)
-    for number, rule in enumerate(rules["response"]):
-        if _needs_recognisers(rule["filter"].get("redact") or ()):
-            yield _needs(f"rules.response[{number}]", "replies it applies to are refused")
-
-
-def _needs_recognisers(types: Sequence[Mapping[str, Any]]) -> bool:
-    return bool(compile_types(types).named)
-
-
-def _needs(path: str, effect: str) -> Problem:
-    message = f"This version cannot look for personal data: {effect} until a version that can is installed."
-    return Problem(path, "needs_personal_data", message)

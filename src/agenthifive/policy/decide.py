@@ -20,7 +20,7 @@ from agenthifive.policy.allowlist import Match, match_allowlists
 from agenthifive.policy.compile import Policy
 from agenthifive.policy.constraints.verdict import FREE, Verdict
 from agenthifive.policy.model import Allow, Body, Decision, Deny, Hold, Redaction, Request, RuleRef
-from agenthifive.policy.rewrite import rewrite
+from agenthifive.policy.rewrite import Unread, rewrite
 from agenthifive.policy.rules import RequestRule
 from agenthifive.policy.trace import Trace
 from agenthifive.policy.windows import is_open
@@ -156,7 +156,7 @@ class _Judgement:
             if match.holds is False or (match.holds is None and rule.action == "allow"):
                 continue
             if match.holds is None:
-                refused = self._refuse_undecidable(rule)
+                refused = self._refuse_undecidable(rule, match.is_too_much)
             elif rule.action == "redact":
                 refused = self._redact(rule)
             else:
@@ -186,10 +186,10 @@ class _Judgement:
         """Rewrite the body, or set the floor where it cannot be or must not be rewritten."""
         assert rule.redact is not None  # every redact rule has a target
         hits = rule.redact.search(self._request)
-        if hits is None:
+        if isinstance(hits, Unread):
             if self._trace is not None:
                 self._trace.redacted(rule, "undecidable")
-            return self._refuse_undecidable(rule)
+            return self._refuse_undecidable(rule, hits is Unread.TOO_MUCH)
         stuck = [hit for hit in hits if hit.leaf.target is None]
         result = "no"
         if self._request.wants_bypass and len(stuck) < len(hits):
@@ -306,12 +306,10 @@ class _Judgement:
         self._recorded += ((deny.code, deny.rule),)
         return None
 
-    def _refuse_undecidable(self, rule: RequestRule) -> Deny | None:
-        """A restricting rule cannot be decided. Report mode promises redaction: what this build cannot redact stays."""
-        deny = hints.not_inspectable(self._request, rule)
-        if rule.action == "redact" and rule.lacks_recognisers(self._request):
-            return self._deny(deny)
-        return self._refuse(deny)
+    def _refuse_undecidable(self, rule: RequestRule, is_too_much: bool) -> Deny | None:
+        """A restricting rule cannot be decided. Report mode promises redaction: what is too much for it stays here."""
+        deny = hints.not_inspectable(self._request, rule, is_too_much)
+        return self._deny(deny) if is_too_much and rule.action == "redact" else self._refuse(deny)
 
     def _record_hold(self, holds: list[tuple[str, RuleRef | None]]) -> list[tuple[str, RuleRef | None]]:
         """The holds report mode keeps; the first of the others is recorded."""

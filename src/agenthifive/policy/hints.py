@@ -23,7 +23,7 @@ _MOST: Final = 5
 _METHOD_ORDER: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _STEM: Final = re.compile(r"^(?:\(\?i\))?\^?((?:\\[./\-]|[A-Za-z0-9/_@:%~-])*)")
 _ACCEPTED_BODIES: Final = "Send the body as JSON, a form or text, so that it can be read."
-_NO_RECOGNISERS: Final = "This build cannot look for personal data, so the rule cannot be applied."
+_TOO_MUCH: Final = "Send less at once: it holds more than can be looked through."
 
 _CONSTRAINT_ADVICE: Final = {
     "chat": "the chat is not listed in the policy",
@@ -105,9 +105,9 @@ def fields_not_available(is_offered: bool) -> Deny:
     return Deny("fields_not_available", None, f"Full fields are not available here. {hint}", hint)
 
 
-def not_inspectable(request: Request, rule: "RequestRule") -> Deny:
-    """A rule must see the body and cannot."""
-    advice = _NO_RECOGNISERS if rule.lacks_recognisers(request) else _ACCEPTED_BODIES
+def not_inspectable(request: Request, rule: "RequestRule", is_too_much: bool) -> Deny:
+    """A rule must see the body and cannot, or there is more in it than it can look through."""
+    advice = _TOO_MUCH if is_too_much else _ACCEPTED_BODIES
     return Deny(
         "body_not_inspectable",
         None,

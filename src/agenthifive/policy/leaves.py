@@ -7,8 +7,9 @@ Source: contract/policy.md sections 6.1 and 6.2.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from agenthifive.policy.fields import EVERY, FieldPath
 from agenthifive.policy.members import as_text, part_json, part_name, part_text
@@ -21,8 +22,7 @@ from agenthifive.strict_json import InvalidJson
 Target: TypeAlias = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(Struct, frozen=True, gc=False):
     """One text. `name` is the member it belongs to: context for recognisers. A member's name is a leaf too."""
 
     where: str
@@ -31,9 +31,12 @@ class Leaf:
     target: Target | None
     is_name: bool = False
 
+    def at(self, where: str) -> "Leaf":
+        """The same leaf under another description of its place."""
+        return Leaf(where, self.text, self.name, self.target, self.is_name)
 
-@dataclass(frozen=True, slots=True)
-class _Root:
+
+class _Root(Struct, frozen=True):
     """A value of the body from which leaves hang."""
 
     where: str
@@ -55,12 +58,13 @@ def leaves_of(request: Request, path: FieldPath) -> list[Leaf] | None:
         return [Leaf("$body", request.body.value, "", ())]
     in_prompt = request.facts.is_llm
     tokens = path.tokens if path.view == "" else None
-    return [
-        leaf
-        for root in _roots(request)
-        for below in ([root] if tokens is None else _descend(root, tokens))
-        for leaf in _hang(below, in_prompt, with_own_name=tokens is None)
-    ]
+    leaves: list[Leaf] = []
+    for root in _roots(request):
+        if tokens is None and root.name:
+            leaves.append(Leaf(root.where, root.name, "", None, is_name=True))
+        for below in [root] if tokens is None else _descend(root, tokens):
+            _hang(below, leaves, in_prompt)
+    return leaves
 
 
 def _roots(request: Request) -> Iterator[_Root]:
@@ -121,24 +125,24 @@ def _step(root: _Root, token: str) -> Iterator[_Root]:
         yield _member(root, token)
 
 
-def _hang(root: _Root, in_prompt: bool, *, with_own_name: bool) -> Iterator[Leaf]:
-    """Scalars below a root, and the names of all members on the way to them."""
-    if with_own_name and root.name:
-        yield Leaf(root.where, root.name, "", None, is_name=True)
-    value = root.value
+def _hang(root: _Root, found: list[Leaf], in_prompt: bool) -> None:
+    """Add the scalars below a root, and the names of all members on the way to them."""
+    where, value, name, target = root.where, root.value, root.name, root.target
     if isinstance(value, str):
-        yield Leaf(root.where, value, root.name, root.target)
+        found.append(Leaf(where, value, name, target))
     elif isinstance(value, dict):
         if in_prompt and is_reasoning(value):
             return
-        for name, inner in value.items():
-            if not (in_prompt and is_structural(name, inner)):
-                yield from _hang(_member(root, name), in_prompt, with_own_name=True)
+        for inner_name, inner in value.items():
+            if not (in_prompt and is_structural(inner_name, inner)):
+                member = _member(root, inner_name)
+                found.append(Leaf(member.where, inner_name, "", None, is_name=True))
+                _hang(member, found, in_prompt)
     elif isinstance(value, list):
         for number in range(len(value)):
-            yield from _hang(_element(root, number), in_prompt, with_own_name=False)
+            _hang(_element(root, number), found, in_prompt)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield Leaf(root.where, as_text(value), root.name, None)
+        found.append(Leaf(where, as_text(value), name, None))
 
 
 def _member(root: _Root, name: str) -> _Root:

@@ -16,6 +16,7 @@ import re2
 PATTERN_MEMORY_BYTES: Final = 8 * 1024 * 1024
 MAX_PATTERN_LENGTH: Final = 8192
 _SET_MEMORY_BYTES: Final = 16 * 1024 * 1024
+_OWN_MEMORY_BYTES: Final = 32 * 1024 * 1024
 _ALWAYS: Final = ""
 _UNSUPPORTED: Final = (
     ("(?=", "look-ahead"),
@@ -82,10 +83,21 @@ def pattern_fault(pattern: str, ignore_case: bool = False) -> str | None:
 
 def find_all(pattern: str, text: str) -> Iterator[tuple[int, int]]:
     """Spans of the non-overlapping, non-empty occurrences of a pattern, in order."""
-    for match in _single(pattern, False).finditer(text):
+    for match in _single(pattern, False).finditer(text if text.isascii() else _encodable(text)):
         start, end = match.span()
         if start < end:
             yield start, end
+
+
+@lru_cache(maxsize=256)
+def compile_own(pattern: str) -> Any:
+    """A pattern this project ships, for texts in UTF-8. Those with classes of letters need more memory to be fast."""
+    return re2.compile(pattern, _options(_OWN_MEMORY_BYTES, ignore_case=False))
+
+
+def _encodable(text: str) -> str:
+    """The text with question marks for lone surrogates, which UTF-8 cannot say."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @lru_cache(maxsize=1024)

@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any, Final, Literal
 
-from agenthifive.policy.pii import CUSTOM
-from agenthifive.strict_json import loads
+from agenthifive.policy.preset_file import preset_document
 
 TIERS: Final = ("strict", "standard", "minimal")
 _SITE_WILDCARD: Final = "https://*.atlassian.net"
@@ -52,11 +50,6 @@ class PlainService:
     read_posts: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-def pii_type_names() -> frozenset[str]:
-    """Every type of personal data a rule may name."""
-    return _pii_type_names()
-
-
 def templates_for(provider: str) -> list[dict[str, Any]]:
     """The templates of a provider or of one service, in the order of the file.
 
@@ -70,7 +63,7 @@ def templates_for(provider: str) -> list[dict[str, Any]]:
                 "sensitive": template["mode"] != "read",
             }
         )
-        for template in _document()["templates"]
+        for template in preset_document()["templates"]
         if provider in (template["provider"], template["service"])
     ]
 
@@ -104,7 +97,7 @@ def template_config(
     }
     if data["rules"].get("fieldStepUpEnabled"):
         rules["fieldStepUpEnabled"] = True
-    windows = _document()["timeWindowProfiles"][data["timeWindows"]] if timezone else []
+    windows = preset_document()["timeWindowProfiles"][data["timeWindows"]] if timezone else []
     return {
         "actionTemplateId": template_id,
         "securityPreset": tier,
@@ -119,7 +112,7 @@ def template_config(
 
 def guards_for(provider: str) -> dict[str, Any]:
     """Guard categories, and the guards of a provider or of one service with their rules, aliases resolved."""
-    document = _document()
+    document = preset_document()
     services = [service for service, facts in document["services"].items() if provider in (service, facts["provider"])]
     guards = []
     for guard in document["guards"]:
@@ -254,19 +247,13 @@ def _without_repeats(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @lru_cache(maxsize=1)
-def _document() -> dict[str, Any]:
-    document: dict[str, Any] = loads((files("agenthifive.policy") / "presets.json").read_bytes())
-    return document
-
-
-@lru_cache(maxsize=1)
 def _templates() -> dict[str, dict[str, Any]]:
-    return {template["id"]: template for template in _document()["templates"]}
+    return {template["id"]: template for template in preset_document()["templates"]}
 
 
 @lru_cache(maxsize=1)
 def _guards() -> dict[str, dict[str, Any]]:
-    return {guard["id"]: guard for guard in _document()["guards"]}
+    return {guard["id"]: guard for guard in preset_document()["guards"]}
 
 
 def _template(template_id: str) -> dict[str, Any]:
@@ -274,9 +261,3 @@ def _template(template_id: str) -> dict[str, Any]:
         return _templates()[template_id]
     except KeyError:
         raise UnknownTemplate(template_id) from None
-
-
-@lru_cache(maxsize=1)
-def _pii_type_names() -> frozenset[str]:
-    pii = _document()["pii"]
-    return frozenset([*(r["id"] for r in pii["recognisers"]), *pii["groups"], *pii["aliases"], CUSTOM])

@@ -1,7 +1,6 @@
 """What of a reply an agent may see.
 
-    request + policy -> reply_rules -> needs_pii? the reply cannot be filtered by this build
-                                    -> filter_json / filter_text, rule after rule
+    request + policy -> reply_rules -> filter_json / filter_text, rule after rule
 
 Source: contract/policy.md section 12.
 """
@@ -9,18 +8,19 @@ Source: contract/policy.md section 12.
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from agenthifive.policy.compile import Policy
 from agenthifive.policy.members import as_text
 from agenthifive.policy.model import Request
-from agenthifive.policy.pii import PiiTypes, find, replace
+from agenthifive.policy.pii import PiiTypes, find_each, replace
 from agenthifive.policy.rules import ReplyRule
 
 PLACEHOLDER: Final = "[REDACTED]"
 _MAX_NESTED_ENCODINGS: Final = 3
 _MIN_NUMBER_DIGITS: Final = 7
+_MIN_ENCODED: Final = 24
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}")
 _OPAQUE_TOKEN: Final = re.compile(r"(?=.*[A-Za-z])[^\s@]{16,}", re.DOTALL)
 # Members whose values mean something to the provider only.
@@ -42,7 +42,10 @@ _OPAQUE_MEMBERS: Final = frozenset(
 
 
 class NotFilterable(Exception):
-    """A rule applies and cannot be carried out. `detail`: "unparsable", or "pii" in a build without recognisers."""
+    """A rule applies and cannot be carried out: members cannot be told, or personal data cannot be looked for.
+
+    Shapes: detail: "unparsable".
+    """
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -76,7 +79,7 @@ def filter_json(value: Any, rules: Sequence[ReplyRule]) -> Any:
         if rule.deny is not None:
             value = _drop(value, _Denied(rule.deny), ())
         if rule.redact is not None:
-            value = _redact(value, rule.redact, "")
+            value = _redact(value, rule.redact)
     return value
 
 
@@ -86,7 +89,7 @@ def filter_text(text: str, rules: Sequence[ReplyRule]) -> str:
         if rule.allow is not None or rule.deny is not None:
             raise NotFilterable("unparsable")
         if rule.redact is not None:
-            text = _redact_text(text, rule.redact, "", 0)
+            (text,) = _redact_texts([(text, "")], rule.redact)
     return text
 
 
@@ -129,60 +132,108 @@ def _drop(value: Any, denied: _Denied, trail: tuple[str, ...]) -> Any:
     }
 
 
-def _redact(value: Any, types: PiiTypes, name: str) -> Any:
-    if isinstance(value, str):
-        return _redact_text(value, types, name, 0)
-    if isinstance(value, list):
-        return [_redact(inner, types, name) for inner in value]
+def _redact(value: Any, types: PiiTypes) -> Any:
+    """The value with every text in it redacted. All texts are searched in one go, each member name once."""
+    names: dict[str, None] = {}
+    leaves: list[tuple[str, str]] = []
+    _gather(value, "", names, leaves)
+    redacted = iter(_redact_texts([*((name, "") for name in names), *leaves], types))
+    return _rebuild(value, {name: next(redacted) for name in names}, redacted)
+
+
+def _gather(value: Any, name: str, names: dict[str, None], leaves: list[tuple[str, str]]) -> None:
     if isinstance(value, dict):
-        return _redact_members(value, types)
+        for member, inner in value.items():
+            names[member] = None
+            if not _is_token(member, inner):
+                _gather(inner, member, names, leaves)
+    elif isinstance(value, list):
+        for inner in value:
+            _gather(inner, name, names, leaves)
+    elif (text := _readable(value)) is not None:
+        leaves.append((text, name))
+
+
+def _rebuild(value: Any, names: Mapping[str, str], leaves: Iterator[str]) -> Any:
+    """The value with the redacted texts, which come in the order in which they were gathered."""
+    if isinstance(value, dict):
+        rebuilt: dict[str, Any] = {}
+        for member, inner in value.items():
+            shown = free = names[member]
+            serial = 2
+            while free in rebuilt:
+                free, serial = f"{shown}#{serial}", serial + 1
+            rebuilt[free] = inner if _is_token(member, inner) else _rebuild(inner, names, leaves)
+        return rebuilt
+    if isinstance(value, list):
+        return [_rebuild(inner, names, leaves) for inner in value]
+    text = _readable(value)
+    if text is None:
+        return value
+    redacted = next(leaves)
+    return value if redacted == text else redacted
+
+
+def _is_token(name: str, value: Any) -> bool:
+    return name in _OPAQUE_MEMBERS and isinstance(value, str) and _OPAQUE_TOKEN.fullmatch(value) is not None
+
+
+def _readable(value: Any) -> str | None:
+    """The text of a string or long positive number."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         digits = as_text(value)
-        if sum(map(str.isdigit, digits)) >= _MIN_NUMBER_DIGITS:
-            text = _replace(digits, types, name)
-            return value if text == digits else text
-    return value
+        return digits if sum(map(str.isdigit, digits)) >= _MIN_NUMBER_DIGITS else None
+    return None
 
 
-def _redact_members(value: dict[str, Any], types: PiiTypes) -> dict[str, Any]:
-    redacted: dict[str, Any] = {}
-    for name, inner in value.items():
-        shown = free = _redact_text(name, types, "", 0)
-        serial = 2
-        while free in redacted:
-            free, serial = f"{shown}#{serial}", serial + 1
-        is_token = name in _OPAQUE_MEMBERS and isinstance(inner, str) and _OPAQUE_TOKEN.fullmatch(inner)
-        redacted[free] = inner if is_token else _redact(inner, types, name)
-    return redacted
+def _redact_texts(texts: Sequence[tuple[str, str]], types: PiiTypes) -> list[str]:
+    """The texts, each with the name of its member, without findings. Raises: NotFilterable."""
+    unpacked = [_unpack(text) if len(text) >= _MIN_ENCODED else (text,) for text, _ in texts]
+    found = find_each([(layers[-1], name) for layers, (_, name) in zip(unpacked, texts, strict=True)], types)
+    if found is None:
+        raise NotFilterable("unparsable")
+    return [
+        _pack(layers, replace(layers[-1], findings, PLACEHOLDER)) if findings else layers[0]
+        for layers, findings in zip(unpacked, found, strict=True)
+    ]
 
 
-def _redact_text(text: str, types: PiiTypes, name: str, level: int) -> str:
-    if level < _MAX_NESTED_ENCODINGS and len(text) >= 24:
-        inner = _decode(text)
-        if inner is not None:
-            redacted = _redact_text(inner, types, name, level + 1)
-            return text if redacted == inner else _encode_like(text, redacted)
-    return _replace(text, types, name)
+def _unpack(text: str) -> Sequence[str]:
+    """A text and what it encodes, and what that encodes; the last is what is read."""
+    layers = [text]
+    while len(layers) <= _MAX_NESTED_ENCODINGS and (inner := _decode(layers[-1])) is not None:
+        layers.append(inner)
+    return layers
 
 
-def _replace(text: str, types: PiiTypes, name: str) -> str:
-    findings = find(text, types)
-    if findings is None:
-        raise NotFilterable("pii")
-    return replace(text, findings, PLACEHOLDER)
+def _pack(layers: Sequence[str], text: str) -> str:
+    """The text encoded again as the layers were."""
+    for layer in reversed(layers[:-1]):
+        text = _encode_like(layer, text)
+    return text
 
 
 def _decode(text: str) -> str | None:
     """The readable text a base64 or base64url text stands for."""
-    if text.isdigit() or not _ENCODED.fullmatch(text):
+    if len(text) < _MIN_ENCODED or text.isdigit() or not _ENCODED.fullmatch(text):
         return None
     packed = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    if len(packed) % 4 == 1:
+        return None  # no number of bytes has this length
     try:
         inner = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError):
         return None
-    printable = sum(char.isprintable() or char in "\r\n\t" for char in inner)
-    return inner if inner and printable / len(inner) > 0.9 else None
+    return inner if inner and _is_printable(inner) else None
+
+
+def _is_printable(text: str) -> bool:
+    """Whether nine characters of ten are."""
+    if text.isprintable():
+        return True
+    return sum(char.isprintable() or char in "\r\n\t" for char in text) / len(text) > 0.9
 
 
 def _encode_like(text: str, inner: str) -> str:

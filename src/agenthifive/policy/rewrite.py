@@ -6,10 +6,10 @@ Only what a target leads to is copied; everything else is shared with the old bo
 Source: contract/policy.md section 6.2.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
+from enum import Enum
 from typing import Any, Final
 from urllib.parse import quote_plus
 
@@ -17,11 +17,18 @@ from agenthifive.policy.fields import FieldPath
 from agenthifive.policy.leaves import Leaf, Target, leaves_of
 from agenthifive.policy.members import part_json, part_text
 from agenthifive.policy.model import Body, Part, Redaction, Request
-from agenthifive.policy.pii import Finding, PiiTypes, find, replace
+from agenthifive.policy.pii import Finding, PiiTypes, find_each, replace
 from agenthifive.policy.query import parse_query
 from agenthifive.strict_json import InvalidJson, dumps
 
 PLACEHOLDER: Final = "[PII_REDACTED:{type}]"
+
+
+class Unread(Enum):
+    """Why personal data was not looked for: nobody can look into the field, or it holds too much to look through."""
+
+    HIDDEN = "hidden"
+    TOO_MUCH = "too much"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +38,23 @@ class PersonalData:
     types: PiiTypes
     fields: tuple[FieldPath, ...]
 
-    def search(self, request: Request) -> "list[Hit] | None":
-        """Every leaf that holds findings; None when it cannot be decided."""
-        hits: dict[tuple[str, str, Target | None], Hit] = {}
+    def search(self, request: Request) -> "list[Hit] | Unread":
+        """Every leaf that holds findings, or why nobody can say."""
+        leaves: list[Leaf] = []
         for path in self.fields:
-            leaves = leaves_of(request, path)
-            if leaves is None:
-                return None
-            for leaf in leaves:
-                found = find(leaf.text, self.types)
-                if found is None:
-                    return None
-                if found:
-                    hits[leaf.where, leaf.text, leaf.target] = Hit(leaf, found)
+            below = leaves_of(request, path)
+            if below is None:
+                return Unread.HIDDEN
+            leaves += below
+        found = find_each([(leaf.text, leaf.name) for leaf in leaves], self.types)
+        if found is None:
+            return Unread.TOO_MUCH
+        hits = {
+            (leaf.where, leaf.text, leaf.target): Hit(leaf, findings)  # fields may overlap
+            for leaf, findings in zip(leaves, found, strict=True)
+            if findings
+        }
         return _without_found_names(list(hits.values()))
-
-    def is_hidden(self, request: Request) -> bool:
-        """Whether a field lies in a part of the call nobody can look into."""
-        return any(leaves_of(request, path) is None for path in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,9 @@ class Hit:
 
     def report(self) -> list[Redaction]:
         """What was found, by type, without its text."""
-        counts = Counter(finding.type for finding in self.findings)
+        counts: dict[str, int] = {}
+        for finding in self.findings:
+            counts[finding.type] = counts.get(finding.type, 0) + 1
         return [Redaction(kind, self.leaf.where, count) for kind, count in counts.items()]
 
 
@@ -68,7 +76,7 @@ def _without_found_names(hits: list[Hit]) -> list[Hit]:
     """Hits whose places do not repeat the personal data of member names: a star stands for such a name."""
     names = {hit.leaf.text for hit in hits if hit.leaf.is_name}
     for name in names:
-        hits = [Hit(with_changes(hit.leaf, where=hit.leaf.where.replace(name, "*")), hit.findings) for hit in hits]
+        hits = [Hit(hit.leaf.at(hit.leaf.where.replace(name, "*")), hit.findings) for hit in hits]
     return hits
 
 

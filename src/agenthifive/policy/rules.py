@@ -16,7 +16,7 @@ from agenthifive.policy.fields import compile_path
 from agenthifive.policy.model import Request, RuleRef
 from agenthifive.policy.patterns import NO_HITS, PatternSet, pattern_set
 from agenthifive.policy.pii import PiiTypes, compile_types
-from agenthifive.policy.rewrite import PersonalData
+from agenthifive.policy.rewrite import PersonalData, Unread
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ACTIONS: Final = ("allow", "deny", "require_approval", "redact")
@@ -85,14 +85,19 @@ class Sightings:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Whether a rule holds; None when it cannot be decided. `failed` is the first matcher that did not."""
+    """Whether a rule holds; None when it cannot be decided. `failed` is the first matcher that did not.
+
+    Shapes: is_too_much: it cannot be decided although everything can be read.
+    """
 
     holds: bool | None
     failed: str | None = None
+    is_too_much: bool = False
 
 
 YES: Final = Match(True)
 UNDECIDABLE: Final = Match(None)
+TOO_MUCH: Final = Match(None, is_too_much=True)
 _NOT_METHODS: Final = Match(False, "methods")
 _NOT_PATH: Final = Match(False, "urlPattern")
 _NOT_QUERY: Final = Match(False, "queryPattern")
@@ -101,7 +106,12 @@ _NOT_PII: Final = Match(False, "pii")
 
 @dataclass(frozen=True, slots=True)
 class RequestRule:
-    """One request rule. `path` and `query` are numbers of patterns; `has_content`: it looks into the body."""
+    """One request rule.
+
+    Shapes:
+        path, query: numbers of patterns. has_content: it looks into the body.
+        pii: None also where `redact` looks for the same: what is not there is not replaced.
+    """
 
     ref: RuleRef
     action: Action
@@ -118,11 +128,6 @@ class RequestRule:
     def is_catch_all(self) -> bool:
         """Whether it matches every call."""
         return self.methods is None and self.path is None and self.query is None and not self.has_content
-
-    def lacks_recognisers(self, request: Request) -> bool:
-        """Whether only recognisers this build does not have could tell what the rule means for a call."""
-        parts = [part for part in (self.pii, self.redact) if part is not None and part.types.named]
-        return any(not part.is_hidden(request) for part in parts)
 
     def match(self, request: Request, seen: Sightings, now: datetime) -> Match:
         """Judge one call: certainty for `allow`, possibility for everything else."""
@@ -142,12 +147,12 @@ class RequestRule:
             if holds is False:
                 return Match(False, f"body[{number}]")
             is_open = is_open or holds is None
-        if self.pii is not None:
-            hits = self.pii.search(request)
-            if hits is not None and not hits:
-                return _NOT_PII
-            is_open = is_open or hits is None
-        return UNDECIDABLE if is_open else YES
+        hits = [] if self.pii is None else self.pii.search(request)
+        if hits is Unread.TOO_MUCH:
+            return TOO_MUCH
+        if self.pii is not None and not hits:
+            return _NOT_PII
+        return UNDECIDABLE if is_open or hits is Unread.HIDDEN else YES
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,6 @@ class ReplyRule:
 
     Shapes:
         allow: paths to keep, split at dots; deny: names to remove, as they are written.
-        needs_pii: it redacts types this build cannot find; such a reply cannot be filtered.
     """
 
     ref: RuleRef
@@ -167,10 +171,6 @@ class ReplyRule:
     deny: tuple[str, ...] | None
     redact: PiiTypes | None
     relax_when: frozenset[str]
-
-    @property
-    def needs_pii(self) -> bool:
-        return self.redact is not None and bool(self.redact.named)
 
     def concerns(self, request: Request, seen: Sightings) -> bool:
         """Whether the rule matches the call whose reply is filtered."""
@@ -188,6 +188,7 @@ def compile_request_rule(
     match = rule["match"]
     pii = match.get("pii")
     redact = (rule.get("redactConfig") or pii) if rule["action"] == "redact" else None
+    sought = None if pii == redact else pii
     return RequestRule(
         ref=_ref(rule, index),
         action=rule["action"],
@@ -195,7 +196,7 @@ def compile_request_rule(
         path=paths.add(match.get("urlPattern")),
         query=queries.add(match.get("queryPattern")),
         conditions=tuple(compile_condition(c, is_certain=rule["action"] == "allow") for c in match.get("body") or ()),
-        pii=None if pii is None else _personal_data(pii),
+        pii=None if sought is None else _personal_data(sought),
         redact=None if redact is None else _personal_data(redact),
         has_content=bool(match.get("body")) or pii is not None,
         path_pattern=match.get("urlPattern"),

@@ -10,8 +10,7 @@ from typing import Any, Final
 from agenthifive.policy import conditions
 from agenthifive.policy.fields import DERIVED_VIEWS
 from agenthifive.policy.model import ServiceFacts
-from agenthifive.policy.pii import CUSTOM
-from agenthifive.policy.presets import pii_type_names
+from agenthifive.policy.pii import CUSTOM, type_names
 from agenthifive.policy.report import Report, join
 from agenthifive.policy.rules import ACTIONS
 
@@ -194,7 +193,7 @@ class _RuleChecker:
     def _type(self, value: Any, path: str) -> None:
         if not self._report.is_object(value, path):
             return
-        names = pii_type_names()
+        names = type_names()
         if not isinstance(value.get("type"), str) or value["type"] not in names:
             self._report.add(join(path, "type"), "enum", f"Expected one of: {', '.join(sorted(names))}.")
             return
