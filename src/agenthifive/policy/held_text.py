@@ -10,8 +10,10 @@ Source: contract/policy.md section 12 "Streams".
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace as changed
+from dataclasses import replace as with_parts
 from typing import Final
+
+from msgspec.structs import replace as changed
 
 from agenthifive.policy.pii import Finding, PiiTypes, find
 from agenthifive.policy.replies import PLACEHOLDER, NotFilterable, filter_text
@@ -35,7 +37,7 @@ _SHORT_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 def redacting(rules: Sequence[ReplyRule]) -> tuple[ReplyRule, ...]:
     """The rules that redact, without what they say about members."""
-    return tuple(changed(rule, allow=None, deny=None) for rule in rules if rule.redact is not None)
+    return tuple(with_parts(rule, allow=None, deny=None) for rule in rules if rule.redact is not None)
 
 
 class HeldText:
