@@ -76,7 +76,7 @@ class Search:
             last = self._with_context(number, merged[-1])
             best = max(last, self._with_context(number, span), key=lambda each: (each.score, each.end - each.start))
             end = max(last.end, span.end)
-            merged[-1] = _Candidate(last.start, end, best.type, best.score, best.phrases, best.replacement)
+            merged[-1] = _Candidate(last.start, end, best.type, best.score, None, best.replacement)
         return [Finding(span.start, span.end, span.type, span.replacement) for span in merged]
 
     # ---- what is searched where --------------------------------------------------------------------
