@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import msgspec
@@ -116,7 +117,15 @@ async def run_application(dsn: str, home: Path, **environ: str) -> AsyncIterator
         },
         cwd=home,
     )
-    async with Application(loaded.settings, dsn).running() as app:
+    # the event loop stands still between a fixture and its test: grants must not grow stale by that alone
+    with mock.patch("agenthifive.broker.changes.FRESH_S", 3.0):
+        async with _running(Application(loaded.settings, dsn)) as place:
+            yield place
+
+
+@contextlib.asynccontextmanager
+async def _running(application: Application) -> AsyncIterator[Place]:
+    async with application.running() as app:
         transport = httpx.ASGITransport(app=app.gate, client=("203.0.113.7", 40000))
         async with httpx.AsyncClient(transport=transport, base_url=WEB_URL, timeout=30) as client:
             place = Place(app, client)

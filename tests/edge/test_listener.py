@@ -112,3 +112,19 @@ async def test_silent_connections_leave_room_for_others(port: int) -> None:
     assert said.startswith(b"HTTP/1.1 200 ")
     for _, writer in silent:
         writer.close()
+
+
+async def test_a_client_that_leaves_in_the_middle_is_no_defect_of_ours(
+    port: int, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(place.app.gate._journal, "write", lambda *line: seen.append(line[2]))
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(POST + b"content-length: 5\r\n\r\n{")
+    await writer.drain()
+    await converse(port, SECOND)  # by then the request has been seen
+    writer.close()
+    async with asyncio.timeout(5):
+        while len(seen) < 2:
+            await asyncio.sleep(0)
+    assert seen == [200, 499]

@@ -19,10 +19,12 @@ from starlette.responses import Response
 from agenthifive import __version__
 from agenthifive.db.database import as_unavailable
 from agenthifive.edge.answers import refusal
+from agenthifive.edge.body import ClientGone
 from agenthifive.edge.context import CONTEXT_KEY
 from agenthifive.edge.routing import DeclaredRoute
 from agenthifive.errors import STATUS, AppError
 
+_CLIENT_GONE: Final = 499
 _FIELDS_MAX: Final = 20
 log = structlog.get_logger(__name__)
 
@@ -37,6 +39,7 @@ def make_management(routers: Sequence[APIRouter]) -> FastAPI:
         if not isinstance(route, DeclaredRoute):
             raise RuntimeError(f"{getattr(route, 'path', route)} does not say who may call it: declare it with Routes")
     app.add_exception_handler(AppError, _refuse)
+    app.add_exception_handler(ClientGone, _answer_nobody)
     app.add_exception_handler(RequestValidationError, _refuse_validation)
     app.add_exception_handler(HTTPException, _refuse_http)
     for outage in (psycopg.Error, PoolTimeout, OSError):
@@ -82,6 +85,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/api/auth/"):
         return _auth_refusal(error)
     return refusal(error)
+
+
+async def _answer_nobody(request: Request, error: Exception) -> Response:
+    """The client closed its connection before its request was complete; the status is for our own log."""
+    return Response(status_code=_CLIENT_GONE)
 
 
 def _auth_refusal(error: AppError) -> Response:
