@@ -105,8 +105,14 @@ class Gate:
         started = time.perf_counter()
         context = self._proxies.read(scope)
         scope[CONTEXT_KEY] = context
-        respond = scope.get(RESPOND_KEY) if scope["method"] != "HEAD" else None
-        answer = _Answer(send, respond, self._headers, context, self._cors_headers(scope["headers"]))
+        respond = scope.pop(RESPOND_KEY, None)  # taken out: it holds the request that the scope belongs to
+        answer = _Answer(
+            send,
+            None if scope["method"] == "HEAD" else respond,
+            self._headers,
+            context,
+            self._cors_headers(scope["headers"]),
+        )
         try:
             if not await self._answer_early(scope, answer):
                 path = scope["path"]
