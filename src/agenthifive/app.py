@@ -78,6 +78,7 @@ class Application:
             self.database,
             is_audit_up=lambda: self.broker.writer.is_healthy,
             is_fresh=lambda: self.broker.changes.is_fresh,
+            are_policies_whole=lambda: self.broker.grants.are_policies_whole,
             check_keys=lambda connection: is_ring_good(connection, self.keyring),
         )
         management = make_rooms(self)

@@ -1,5 +1,6 @@
 """What a balancer is told: the truth, at most a second old, without causes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from unittest import mock
@@ -31,7 +32,8 @@ async def test_what_is_well_says_so(database_and_place: tuple[TestDatabase, Plac
         assert await ask(place, path) == (200, {"status": "ok"})
     status, body = await ask(place, "/health/ready")
     assert (status, body["status"]) == (200, "ok")
-    assert set(body["checks"]) == {"database", "keys", "audit", "migrations", "grants", "clock"}  # type: ignore[call-overload]
+    expected = {"database", "keys", "audit", "migrations", "grants", "clock", "policies"}
+    assert set(body["checks"]) == expected  # type: ignore[call-overload]
 
 
 async def test_without_the_database_health_is_red_liveness_is_not_and_tokens_are_503(
@@ -76,6 +78,45 @@ async def test_an_older_schema_is_not_served(database_and_place: tuple[TestDatab
         admin.execute("UPDATE alembic_version SET version_num = '0000'")
     status, body = await ask(place, "/health/ready")
     assert (status, body["checks"]["migrations"]) == (503, "fail")  # type: ignore[index]
+
+
+async def test_a_policy_that_does_not_compile_stops_its_calls_only_and_is_seen(
+    database_and_place: tuple[TestDatabase, Place],
+) -> None:
+    """Such a row was written past the API: it is never read as "no rules" or "everything"."""
+    made, place = database_and_place
+    owner = await place.add_pat(place.owner_id)
+    agents = [await place.add_agent() for _ in range(2)]
+    added = await place.ask("POST", "/v1/connections/http", owner, {
+        "label": "Test", "baseUrl": "https://api.example.com", "authType": "bearer", "apiKey": "k" * 20,
+    })  # fmt: skip
+    connection_id = added.json()["connection"]["id"]
+    policies = [
+        await place.ask("POST", "/v1/policies", owner, {"agentId": agent_id, "connectionId": connection_id})
+        for agent_id, _ in agents
+    ]
+    call = {"model": "B", "connectionId": connection_id, "method": "DELETE", "url": "https://api.example.com/v1/x"}
+    with psycopg.connect(made.admin_dsn, autocommit=True) as admin:
+        admin.execute(
+            "UPDATE t_policies SET version = 2, document = jsonb_set(document, '{rules,request}',"
+            """ '[{"id":"r1","match":{"urlPattern":"("},"action":"allow"}]') WHERE id = %s""",
+            [policies[0].json()["policy"]["id"]],
+        )
+        async with asyncio.timeout(5):
+            while (answer := await place.ask("POST", "/v1/vault/execute", agents[0][1], call)).status_code != 503:
+                pass
+        assert answer.json()["code"] == "unavailable"
+        other = await place.ask("POST", "/v1/vault/execute", agents[1][1], call)
+        assert (other.status_code, other.json()["code"]) == (403, "read_only")
+        status, body = await ask(place, "/health/ready")
+        assert (status, body["checks"]["policies"]) == (503, "fail")  # type: ignore[index]
+        assert (await ask(place, "/health"))[0] == 200, "the process itself is well"
+        repaired = {"rules": {"request": [], "response": []}}
+        path = f"/v1/policies/{policies[0].json()['policy']['id']}"
+        assert (await place.ask("PUT", path, owner, repaired)).status_code == 200
+        async with asyncio.timeout(5):
+            while (await ask(place, "/health/ready"))[0] != 200:
+                pass
 
 
 async def test_a_server_that_drains_is_not_ready_and_takes_nothing_new(

@@ -101,10 +101,16 @@ class Grants:
         self._creator_stops = creator_stops
         self._tokens: dict[bytes, Principal] = {}
         self._workspaces: dict[str, _Workspace] = {}
+        self._broken: dict[str, set[str]] = {}
         self._drops = 0
         self._loading: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
         self.used_tokens: dict[str, str] = {}
         self.used_connections: set[str] = set()
+
+    @property
+    def are_policies_whole(self) -> bool:
+        """Whether every policy that calls asked for since it was changed last could be compiled."""
+        return not self._broken
 
     async def principal(self, token: str, now_s: float) -> Principal | None:
         """The agent behind an access token; None when it is unknown, expired, revoked or its agent is not active.
@@ -186,9 +192,11 @@ class Grants:
         """Forget a workspace, or everything."""
         self._drops += 1
         if workspace_id is None:
+            self._broken.clear()
             self._tokens.clear()
             self._workspaces.clear()
             return
+        self._broken.pop(workspace_id, None)
         known = self._workspaces.pop(workspace_id, None)
         if known is not None:
             for digest in known.tokens:
@@ -278,6 +286,7 @@ class Grants:
                 policy = compile_policy(document, facts)
             except PolicyInvalid as error:
                 is_broken = True
+                self._broken.setdefault(workspace_id, set()).add(policy_id)
                 log.error("policy_does_not_compile", policyId=policy_id, problem=str(error))
         return Grant(
             workspace_id,

@@ -23,11 +23,13 @@ class Health:
         *,
         is_audit_up: Callable[[], bool],
         is_fresh: Callable[[], bool],
+        are_policies_whole: Callable[[], bool],
         check_keys: Callable[[Connection], Awaitable[bool]],
     ) -> None:
         self._database = database
         self._is_audit_up = is_audit_up
         self._is_fresh = is_fresh
+        self._are_policies_whole = are_policies_whole
         self._check_keys = check_keys
         self._checks: Mapping[str, bool] = {}
         self._checked_at = -10.0
@@ -40,7 +42,7 @@ class Health:
             if time.monotonic() - self._checked_at > _MAX_AGE_S:
                 self._checks = await self._look()
                 self._checked_at = time.monotonic()
-        names = ("database", "keys", "audit", "migrations") + (("grants", "clock") if ready else ())
+        names = ("database", "keys", "audit", "migrations") + (("grants", "clock", "policies") if ready else ())
         checks = {name: "ok" if self._checks[name] else "fail" for name in names}
         if ready and self.is_draining:
             return 503, {"status": "draining", "checks": checks}
@@ -56,7 +58,7 @@ class Health:
 
     async def _look(self) -> dict[str, bool]:
         checks = {"database": False, "keys": False, "migrations": False, "clock": False}
-        checks |= {"audit": self._is_audit_up(), "grants": self._is_fresh()}
+        checks |= {"audit": self._is_audit_up(), "grants": self._is_fresh(), "policies": self._are_policies_whole()}
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S), self._database.transaction(read_only=True) as connection:
                 cursor = await connection.execute(PROBE)
