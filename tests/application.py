@@ -100,8 +100,8 @@ class Place:
 
 
 @contextlib.asynccontextmanager
-async def run_application(dsn: str, home: Path, **environ: str) -> AsyncIterator[Place]:
-    """An application for the length of a block; its owner is Olga."""
+async def run_application(dsn: str, home: Path, *, has_owner: bool = True, **environ: str) -> AsyncIterator[Place]:
+    """An application for the length of a block; its owner is Olga, unless it is to be set up yet."""
     loaded = load_settings(
         {
             "HOME": str(home),
@@ -120,6 +120,8 @@ async def run_application(dsn: str, home: Path, **environ: str) -> AsyncIterator
     # the event loop stands still between a fixture and its test: grants must not grow stale by that alone
     with mock.patch("agenthifive.broker.changes.FRESH_S", 3.0):
         async with _running(Application(loaded.settings, dsn)) as place:
+            if has_owner:
+                place.owner_id = await place.add_person("owner")
             yield place
 
 
@@ -128,6 +130,4 @@ async def _running(application: Application) -> AsyncIterator[Place]:
     async with application.running() as app:
         transport = httpx.ASGITransport(app=app.gate, client=("203.0.113.7", 40000))
         async with httpx.AsyncClient(transport=transport, base_url=WEB_URL, timeout=30) as client:
-            place = Place(app, client)
-            place.owner_id = await place.add_person("owner")
-            yield place
+            yield Place(app, client)

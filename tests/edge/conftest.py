@@ -1,17 +1,14 @@
 """The whole application behind its own listener, and a socket to write any bytes to it."""
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-import uvicorn
 
-from agenthifive.edge.listener import BoundedProtocol
 from application import Place, run_application
 from databases import fresh_database
+from listening import listening
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -25,18 +22,8 @@ async def place(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
 @pytest_asyncio.fixture(scope="module")
 async def port(place: Place) -> AsyncIterator[int]:
     """Where the application listens."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        place.app.gate, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    task = asyncio.create_task(server.serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-    yield listener.getsockname()[1]
-    server.should_exit = server.force_exit = True
-    await task
+    async with listening(place.app.gate) as opened:
+        yield opened
 
 
 async def converse(port: int, *pieces: bytes) -> bytes:

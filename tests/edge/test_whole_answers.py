@@ -2,20 +2,18 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 import pytest_asyncio
-import uvicorn
 
 from agenthifive.edge.answers import StandardHeaders
 from agenthifive.edge.context import TrustedProxies
 from agenthifive.edge.gate import Gate
-from agenthifive.edge.listener import BoundedProtocol
 from agenthifive.operations.journal import Journal
 from agenthifive.operations.metrics import Metrics
+from listening import listening
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -80,17 +78,8 @@ async def room() -> AsyncIterator[Room]:
         headers=StandardHeaders("http://localhost:4000"), web_origin="http://localhost:4000",
         cors_origins=frozenset(), meter=Metrics("test", "test"), journal=Journal(is_on=False, is_readable=False),
     )  # fmt: skip
-    listener = socket.create_server(("127.0.0.1", 0))
-    made.port = listener.getsockname()[1]
-    config = uvicorn.Config(gate, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    task = asyncio.create_task(server.serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-    yield made
-    server.should_exit = server.force_exit = True
-    await task
+    async with listening(gate) as made.port:
+        yield made
 
 
 GET = b"GET /x HTTP/1.1\r\nhost: localhost\r\n\r\n"

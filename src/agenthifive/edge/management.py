@@ -76,7 +76,7 @@ def _add_errors(operation: dict[str, Any], path: str, method: str) -> None:
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
         by_status.setdefault(STATUS[code], []).append(code)
-    for status, named in by_status.items():
+    for status, named in sorted(by_status.items()):
         responses[str(status)] = {"description": ", ".join(named)}
 
 

@@ -1,0 +1,75 @@
+"""The page a new operator sees first, as a person sees it: on a desk and on a phone, by day and by night."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page
+
+from application import Place
+
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+PASSWORD = "correct horse battery staple 7"
+WIDER_THAN_SCREEN = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+
+
+class Visitor:
+    """A page, and everything about it that must not happen."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        page.on("console", lambda said: self.faults.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", lambda sent: self._look_at(sent.url, origin))
+
+    def _look_at(self, url: str, origin: str) -> None:
+        if not url.startswith((f"{origin}/", "data:")):
+            self.faults.append(f"foreign request: {url}")
+
+    async def check(self) -> None:
+        """Nothing went wrong, nothing is cut off."""
+        assert self.faults == []
+        assert not await self.page.evaluate(WIDER_THAN_SCREEN)
+
+
+@pytest_asyncio.fixture(params=[(size, scheme) for size in SIZES for scheme in ("light", "dark")])
+async def visitor(request: pytest.FixtureRequest, browser: Browser, place: Place) -> AsyncIterator[Visitor]:
+    size, scheme = request.param
+    width, height = SIZES[size]
+    page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    yield Visitor(page, place.app.settings.web_url)
+    await page.close()
+
+
+async def issue_link(place: Place) -> str:
+    async with place.app.unit() as unit:
+        link: str = await place.app.keeper.people.setup.issue_link(unit)
+    return link
+
+
+async def test_the_first_person_sets_the_instance_up(visitor: Visitor, place: Place) -> None:
+    page, link = visitor.page, await issue_link(place)
+    await page.goto(link)
+    await visitor.check()
+    await page.get_by_label("Your name").fill("Olga")
+    await page.get_by_label("E-mail address").fill("olga@example.com")
+    await page.get_by_label("Password").fill("password1234")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("text=Please correct")  # a password everybody knows is refused
+    assert await page.get_by_label("Your name").input_value() == "Olga", "and nothing that was typed is lost"
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Create the account").click()
+    await visitor.page.wait_for_selector("text=Welcome, Olga")
+    assert not await page.evaluate(WIDER_THAN_SCREEN)
+    token = (await page.inner_text("main")).split("ah5p_")[1][:43]
+    me = await place.ask("GET", "/v1/me", f"ah5p_{token}")
+    assert (me.status_code, me.json()["user"]["email"]) == (200, "olga@example.com")
+    await page.goto(link)
+    assert "ah5p_" not in await page.content(), "the link works once"
+
+
+async def test_the_routes_can_be_read(visitor: Visitor, place: Place) -> None:
+    await visitor.page.goto(f"{place.app.settings.web_url}/docs")
+    assert "POST /v1/agents/token" in await visitor.page.inner_text("main")
+    await visitor.check()
