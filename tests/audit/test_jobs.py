@@ -130,6 +130,18 @@ async def test_two_replicas_close_an_intent_once(process: Process, log_chain: Ad
     assert process.log.verify().ok
 
 
+async def test_one_run_closes_what_many_restarts_left_open(process: Process) -> None:
+    """A server that dies every few seconds never lives long enough to do it bit by bit."""
+    intents = []
+    for _ in range(120):
+        process.chain = None
+        intents.append(process.intent())
+        await process.write(intents[-1])
+        process.falls_silent()
+    assert await process.run_job() == 120
+    assert [len(process.outcomes(intent)) for intent in intents] == [1] * 120
+
+
 async def test_the_database_admits_one_outcome_of_an_intent(process: Process) -> None:
     intent = process.intent()
     first, second = (process.make_event(AuditAction.EXECUTION_COMPLETED, intent_id=intent.audit_id) for _ in range(2))

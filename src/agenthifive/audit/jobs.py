@@ -10,13 +10,14 @@ from agenthifive.audit.chains import BEAT
 from agenthifive.db.unit import Unit
 from agenthifive.words import AuditAction, AuditDecision
 
-# A chain that still grows has a writer, even one whose heartbeat does not get through.
+# A chain that still grows has a writer, even one whose heartbeat does not get through. The limit is far above what a
+# crash leaves; a process that was restarted again and again leaves three chains each time.
 DEAD_CHAINS: Final = """
     SELECT w.chain_id::text, extract(epoch FROM w.heartbeat_at)::float8 FROM t_audit_writers w
      WHERE w.closed_at IS NULL AND w.heartbeat_at < now() - interval '30 seconds'
        AND coalesce((SELECT e."timestamp" FROM l_audit_events e WHERE e.chain_id = w.chain_id
                       ORDER BY e.chain_seq DESC LIMIT 1), '-infinity') < now() - interval '15 seconds'
-     ORDER BY w.chain_id LIMIT 20 FOR UPDATE SKIP LOCKED
+     ORDER BY w.chain_id LIMIT 500 FOR UPDATE SKIP LOCKED
 """
 # Only what a call can have left open is looked at: the longest one, a stream, lasts an hour.
 ORPHANS: Final = """
