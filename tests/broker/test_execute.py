@@ -514,3 +514,13 @@ async def test_an_envelope_moved_to_another_row_does_not_open(world: World) -> N
     assert (answer.status_code, answer.json()["code"]) == (500, "credential_unreadable")
     assert answer.json()["outcome"] == "not_sent"
     assert world.provider.received == []
+
+
+@pytest.mark.parametrize("change", ["variant = 'gone'", "service = 'gone'"])
+async def test_a_connection_the_catalog_no_longer_knows_is_none(world: World, change: str) -> None:
+    bot = await world.ready()
+    await world.execute(f"UPDATE t_connections SET {change} WHERE id = %s", [bot.connection_id])
+    await world.settle()
+    answer = await bot.execute()
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert world.provider.received == []

@@ -273,8 +273,10 @@ class Grants:
         (connection_id, label, status, service_id, variant_id, sealed, metadata, tenant, generation) = row[:9]
         policy_id, version, document = row[9:]
         service = self.catalog.get(service_id)
-        if service is None:
-            log.error("connection_of_unknown_service", connectionId=connection_id, service=service_id)
+        if service is None or variant_id not in service.variants:
+            log.error(
+                "connection_of_unknown_service", connectionId=connection_id, service=service_id, variant=variant_id
+            )
             return None
         variant = service.variant(variant_id)
         params: Mapping[str, Any] = metadata.get("params", {})
