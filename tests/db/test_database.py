@@ -9,7 +9,15 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import PoolTimeout
 
 from agenthifive.db.database import Database, DatabaseOptions, as_unavailable
+from agenthifive.db.direct import Direct
 from databases import TestDatabase, fresh_database, open_pool
+
+SETTINGS = ", ".join(
+    f"current_setting('{name}')"
+    for name in (
+        "synchronous_commit", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "TimeZone",
+    )
+)  # fmt: skip
 
 
 def forms(dsn: str) -> Sequence[str]:
@@ -36,7 +44,7 @@ async def test_each_form_of_a_dsn_leads_to_the_database(app_dsn: str, number: in
         assert name == ("mine" if number == 3 else "agenthifive",), "the operator's own parameters win"
 
 
-@pytest.mark.parametrize("kind", ["transaction", "statement", "dedicated"])
+@pytest.mark.parametrize("kind", ["transaction", "connection", "dedicated", "batch"])
 async def test_every_session_is_durable_bounded_and_in_utc(app_dsn: str, kind: str) -> None:
     database = Database(DatabaseOptions(app_dsn, statement_timeout_ms=4321, lock_timeout_ms=1234))
     await database.open()
@@ -44,6 +52,8 @@ async def test_every_session_is_durable_bounded_and_in_utc(app_dsn: str, kind: s
         if kind == "dedicated":
             async with await database.dedicated() as connection:
                 settings = await settings_of(connection)
+        elif kind == "batch":
+            settings = await database.batch(settings_of_wire).ask(None)
         else:
             async with getattr(database, kind)() as connection:
                 settings = await settings_of(connection)
@@ -52,12 +62,14 @@ async def test_every_session_is_durable_bounded_and_in_utc(app_dsn: str, kind: s
     assert settings == ("on", "4321ms", "1234ms", "15s", "UTC")
 
 
+async def settings_of_wire(wire: Direct, questions: Sequence[None]) -> Sequence[tuple[str, ...]]:
+    """What the session of a shared question is set to."""
+    answer = await wire.call(b"settings", f"SELECT concat_ws(',', {SETTINGS})".encode(), [])
+    return [tuple((answer or b"").decode().split(",")) for _ in questions]
+
+
 async def settings_of(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> tuple[object, ...] | None:
-    cursor = await connection.execute(
-        "SELECT current_setting('synchronous_commit'), current_setting('statement_timeout'),"
-        " current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'),"
-        " current_setting('TimeZone')"
-    )
+    cursor = await connection.execute(f"SELECT {SETTINGS}")
     return await cursor.fetchone()
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from itertools import product
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from agenthifive.vault.envelope import (
     KeyLengthError,
     KeyUnknown,
     aad,
-    open_envelope,
+    read_envelope,
     seal,
 )
 
@@ -70,6 +71,11 @@ GCM_CASES = [
         "76fc6ece0f4e1768cddf8853bb2d551b",
     ),
 ]
+
+
+def open_envelope(text: str, ring: Mapping[str, Key], place: bytes) -> bytes:
+    """The plaintext of an envelope found in a place."""
+    return read_envelope(text).open(ring, place)
 
 
 def test_the_vectors_of_the_contract_hold_both_ways() -> None:

@@ -76,7 +76,6 @@ NOTE_CONNECTIONS: Final = """
      WHERE id = ANY(%s::uuid[]) AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 """
 _ENTRIES_MAX: Final = 50_000
-_SEALED_IN: Final = ("t_connections", "encrypted_tokens")
 Loaded = TypeVar("Loaded")
 
 log = structlog.get_logger(__name__)

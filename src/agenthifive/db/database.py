@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: one pool for requests and jobs, single connections for the writer and the listener.
+"""Connections to PostgreSQL: one pool for requests and jobs, single ones for writers, listener and shared questions.
 
 Source: contract/operations.md section 3.1 (timeouts, durability).
 """
@@ -52,16 +52,6 @@ class Database:
             configure=self._configure,
             open=False,
         )
-        self._statements: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            self._dsn,
-            connection_class=AsyncConnection[TupleRow],
-            kwargs={**self._arguments(), "autocommit": True},
-            min_size=1,
-            max_size=max(1, options.pool_max // 2),
-            timeout=options.pool_timeout_ms / 1000,
-            configure=self._configure,
-            open=False,
-        )
         self._check: asyncio.Task[None] | None = None
         self._batches: dict[Any, Batch[Any, Any]] = {}
 
@@ -69,20 +59,12 @@ class Database:
         """Connect the pool's first connections. Raises: PoolTimeout."""
         await self._pool.open()
         await self._pool.wait(timeout_s)
-        await self._statements.open()
 
     async def close(self) -> None:
         """Close every connection but the dedicated ones."""
         for batch in self._batches.values():
             await batch.close()
-        await self._statements.close()
         await self._pool.close()
-
-    @contextlib.asynccontextmanager
-    async def statement(self) -> AsyncIterator[Connection]:
-        """A pooled connection in autocommit mode: each statement is a transaction, one round trip instead of three."""
-        async with self._checked(), self._statements.connection() as connection:
-            yield connection
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, read_only: bool = False) -> AsyncIterator[Connection]:
@@ -130,11 +112,8 @@ class Database:
             yield
         except psycopg.OperationalError:
             if self._check is None or self._check.done():
-                self._check = asyncio.create_task(self._check_all())
+                self._check = asyncio.create_task(self._pool.check())
             raise
-
-    async def _check_all(self) -> None:
-        await asyncio.gather(self._pool.check(), self._statements.check())
 
     def _arguments(self) -> dict[str, Any]:
         return {

@@ -154,11 +154,6 @@ def read_envelope(text: str) -> Envelope:
     return Envelope(None if members.kid is msgspec.UNSET else members.kid, iv, sealed)
 
 
-def open_envelope(text: str, ring: Mapping[str, Key], aad: bytes) -> bytes:
-    """Read an envelope and open it. Raises: KeyUnknown, EnvelopeError, and nothing else, whatever the text is."""
-    return read_envelope(text).open(ring, aad)
-
-
 class Placed:
     """An envelope as it was found in a place; taken apart when it is first opened, decrypted anew every time."""
 
