@@ -166,7 +166,7 @@ def test_development_accepts_the_example_file_with_one_warning_each(tmp_path: Pa
     assert found(loaded) == []
     warned = [line.split(":")[0] for line in list_start_warnings(loaded)]
     assert sorted(warned) == ["BETTER_AUTH_SECRET", "DATABASE_URL", "ENCRYPTION_KEY"]
-    assert loaded.warnings == ("WEB_JWKS_URL is not used by this version",)
+    assert loaded.warnings == ()
 
 
 def test_development_too_needs_its_secrets(tmp_path: Path) -> None:

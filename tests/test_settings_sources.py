@@ -189,12 +189,13 @@ def test_other_names_are_nobodys_business(name: str, house: House) -> None:
 
 
 def test_a_setting_of_a_later_release_is_warned_about_once(house: House) -> None:
-    (house.cwd / ".env").write_text("SMTP_HOST=mail\n")
-    loaded = house.load(SMTP_HOST="mail", SMTP_PASSWORD_FILE="/run/x", AUDIT_ANCHOR_FILE="/x", SMTP_PORT="")
+    (house.cwd / ".env").write_text("VAPID_SUBJECT=mail\n")
+    loaded = house.load(VAPID_SUBJECT="mail", VAPID_PRIVATE_KEY_FILE="/run/x", AUDIT_ANCHOR_FILE="/x", AUDIT_SINK="")
     assert loaded.warnings == tuple(
-        f"{name} is not used by this version" for name in ("AUDIT_ANCHOR_FILE", "SMTP_HOST", "SMTP_PASSWORD_FILE")
+        f"{name} is not used by this version"
+        for name in ("AUDIT_ANCHOR_FILE", "VAPID_PRIVATE_KEY_FILE", "VAPID_SUBJECT")
     )
-    assert "WEB_JWKS_URL" in LATER_NAMES
+    assert "QUICK_ACTIONS" in LATER_NAMES
 
 
 def test_a_name_set_twice_in_an_env_file_is_warned_about(house: House) -> None:

@@ -26,12 +26,16 @@ STATUS: Final[Mapping[str, int]] = {
     "csrf_failed": 403,
     "origin_not_allowed": 403,
     "reauth_required": 403,
+    "two_factor_required": 403,
+    "frozen": 403,
     "not_found": 404,
     "route_not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
+    "self_change": 400,
     "conflict": 409,
     "version_conflict": 409,
+    "gone": 410,
     "payload_too_large": 413,
     "uri_too_long": 414,
     "headers_too_large": 431,
@@ -125,6 +129,21 @@ STATUS: Final[Mapping[str, int]] = {
     "INVALID_PASSWORD": 401,
     "ORIGIN_NOT_ALLOWED": 403,
     "INVALID_REQUEST": 400,
+    "INVALID_CALLBACK_URL": 400,
+    "INVALID_CODE": 401,  # 400 where a set-up is confirmed
+    "INVALID_CREDENTIAL": 401,  # 400 where a passkey is added
+    "INVALID_TOKEN": 401,  # 400 where a password is reset
+    "EMAIL_NOT_VERIFIED": 403,
+    "REGISTRATION_CLOSED": 403,
+    "EMAIL_DOMAIN_NOT_ALLOWED": 403,
+    "TURNSTILE_FAILED": 403,
+    "TURNSTILE_UNAVAILABLE": 503,
+    "NOT_A_MEMBER": 403,
+    "NOT_FOUND": 404,
+    "PROVIDER_NOT_FOUND": 404,
+    "ALREADY_ENABLED": 409,
+    "LAST_SIGN_IN_METHOD": 409,
+    "CONFLICT": 409,
 }
 
 

@@ -2,10 +2,11 @@
 
     load_settings(environ) --places--> text by name --read--> Settings (frozen) | SettingsRefused (exit 3)
 
-An attribute is the lower-case name of its variable. The knobs themselves are listed in `settings_instance.py` and
-`settings_calls.py`; what no setting can say alone (production, files) is judged in `production.py`. Settings is a
-plain pydantic model rather than a `BaseSettings`, which would read the process environment whenever one is made:
-the environment comes in as an argument, once. Source: contract/operations.md sections 0 and 13.
+An attribute is the lower-case name of its variable. The knobs themselves are listed in `settings_instance.py`,
+`settings_keys.py`, `settings_people.py` and `settings_calls.py`; what no setting can say alone (production, files) is
+judged in `production.py`. Settings is a plain pydantic model rather than a `BaseSettings`, which would read the
+process environment whenever one is made: the environment comes in as an argument, once. Source:
+contract/operations.md sections 0 and 13.
 """
 
 import os
@@ -19,7 +20,9 @@ from pydantic import ConfigDict, ValidationError
 
 from agenthifive.settings_calls import CallSettings
 from agenthifive.settings_instance import OVERRIDABLE, InstanceSettings
+from agenthifive.settings_keys import KeySettings
 from agenthifive.settings_later import LATER_NAMES
+from agenthifive.settings_people import PeopleSettings
 from agenthifive.settings_sources import (
     SECRETS_FILE,
     Findings,
@@ -50,7 +53,9 @@ _DEFAULT_HOME: Final = Path(".local/share/agenthifive")
 _OUT_OF_BOUNDS: Final = frozenset({"greater_than_equal", "less_than_equal"})
 
 
-class Settings(CallSettings, InstanceSettings):  # fields come in the order of the parts from right to left
+class Settings(
+    CallSettings, PeopleSettings, KeySettings, InstanceSettings
+):  # fields come in the order of the parts from right to left
     """The settings of one process: read at start, frozen. Secrets are SecretStr and masked in every print."""
 
     model_config = ConfigDict(defer_build=False)

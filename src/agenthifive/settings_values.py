@@ -22,6 +22,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MAX_RING_KEYS: Final = 8
 MIN_SECRET_CHARACTERS: Final = 32
 MIN_METRICS_TOKEN_CHARACTERS: Final = 24
+MIN_PASSPHRASE_CHARACTERS: Final = 14
 NEW_SECRET: Final = "generate one with: openssl rand -hex 32"
 
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
@@ -309,6 +310,7 @@ def _default_in_words(default: object) -> str:
     return str(default)
 
 
+Text = Annotated[str, BeforeValidator(_from_text(str.strip))]
 Whole = Annotated[int, BeforeValidator(_from_text(_read_whole, int))]
 Number = Annotated[float, BeforeValidator(_from_text(_read_number, int, float))]
 Flag = Annotated[bool, BeforeValidator(_from_text(_read_flag, bool))]
@@ -323,6 +325,8 @@ Keys = Annotated[SecretStr, BeforeValidator(_from_text(read_encryption_keys))]
 KeyMode = Annotated[str, BeforeValidator(_from_text(_read_key_mode))]
 SessionSecret = Annotated[SecretStr, BeforeValidator(_from_text(_read_long_secret(MIN_SECRET_CHARACTERS)))]
 MetricsToken = Annotated[SecretStr, BeforeValidator(_from_text(_read_long_secret(MIN_METRICS_TOKEN_CHARACTERS)))]
+Passphrase = Annotated[SecretStr, BeforeValidator(_from_text(_read_long_secret(MIN_PASSPHRASE_CHARACTERS)))]
+SecretText = Annotated[SecretStr, BeforeValidator(_from_text(_read_long_secret(1)))]
 Home = Annotated[Path, BeforeValidator(_from_text(_read_home))]
 Directory = Annotated[Path, BeforeValidator(_from_text(_read_directory))]
 Certificates = Annotated[Path, BeforeValidator(_from_text(_read_certificates))]

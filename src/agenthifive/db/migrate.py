@@ -9,7 +9,7 @@ from typing import Final
 
 import psycopg
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 _LOCK: Final = 0x61683501
 
 

@@ -7,7 +7,7 @@ Source: contract/audit.md section 4 (management rows), design section "one trans
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,6 +42,7 @@ class Unit:
         self._stack = contextlib.AsyncExitStack()
         self._connection: Connection | None = None
         self._events: list[Event] = []
+        self._afterwards: list[Callable[[], None]] = []
         self.signature = signature
 
     async def begin(self) -> Connection:
@@ -86,21 +87,27 @@ class Unit:
         self._events.append(event)
         return event.audit_id
 
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Do something once the unit is in force; nothing of it happens when the unit is undone. `act` never raises."""
+        self._afterwards.append(act)
+
     async def finish(self) -> None:
         """Commit, with the noted rows; on any failure nothing of the unit is in force."""
-        if self._connection is None and not self._events:
+        if self._connection is None and not self._events and not self._afterwards:
             return
         connection = await self.begin()
         if self._events:
             await self._chain.commit(connection, self._events)
         else:
             await connection.commit()
-        self._events = []
+        afterwards, self._events = self._afterwards, []
         await self.release()
+        for act in afterwards:
+            act()
 
     async def release(self) -> None:
         """Give the connection back; what was not committed is undone."""
-        self._events = []
+        self._events, self._afterwards = [], []
         self._connection = None
         await self._stack.aclose()
 

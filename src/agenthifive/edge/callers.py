@@ -12,6 +12,8 @@ from typing import Final
 from agenthifive.errors import AppError
 from agenthifive.words import PrincipalType, Role, Scope
 
+SUPERADMIN: Final = "superadmin"
+
 
 class RoleRule(StrEnum):
     """Which roles of a workspace a route accepts. Source: contract/http.md section 12."""
@@ -37,8 +39,11 @@ class Caller:
     """An authenticated principal.
 
     Shapes:
+        workspace_id: empty for a person who belongs to none; only routes with `needs_workspace=False` see one.
         user_id: of persons and PATs. agent_id: of agents. auth_time_s: seconds since 1970 of a session's sign-in.
         csrf: the token a cookie request must repeat; None for header credentials.
+        session_id: of persons.
+        lacks_factor: whether the instance demands a second factor this person has not set up.
     """
 
     kind: PrincipalType
@@ -51,6 +56,13 @@ class Caller:
     scopes: frozenset[Scope] = frozenset()
     auth_time_s: float | None = None
     csrf: str | None = None
+    session_id: str | None = None
+    lacks_factor: bool = False
+
+    @property
+    def is_cookie(self) -> bool:
+        """Whether the session itself was presented, not a token made from it."""
+        return self.csrf is not None
 
     @property
     def actor(self) -> str:
@@ -69,8 +81,11 @@ class Access:
 
     Shapes:
         scope: what a token must hold; None admits every PAT. agent_scope: what an agent must hold instead.
-        pats, agents, persons: kinds admitted.
+        pats, agents, persons: kinds admitted. sessions_only: of persons, only the cookie itself.
         recent_s: how old a session's sign-in may be; None for any age.
+        superadmin: whether the platform role decides and the role in the workspace does not matter.
+        needs_workspace: false for what a person without any workspace may do too.
+        needs_factor: false for what leads to a second factor, or away from the session.
     """
 
     scope: Scope | None = None
@@ -81,6 +96,10 @@ class Access:
     agents: bool = False
     recent_s: int | None = None
     agent_scope: Scope | None = None
+    sessions_only: bool = False
+    superadmin: bool = False
+    needs_workspace: bool = True
+    needs_factor: bool = True
 
     def describe(self) -> Sequence[str]:
         """The kinds of callers in the words of the contract, for OpenAPI and the reference page."""
@@ -88,7 +107,8 @@ class Access:
             return ["public"]
         kinds = []
         if self.persons:
-            kinds.append(f"U:{self.role}")
+            person = "S" if self.sessions_only else "U"
+            kinds.append(f"{person}:superadmin" if self.superadmin else f"{person}:{self.role}")
         if self.pats:
             kinds.append(f"T:{self.scope or 'any'}")
         if self.agents:
@@ -109,15 +129,35 @@ def authorise(caller: Caller, access: Access, now_s: float) -> None:
             f"This token lacks the scope {scope}. Create a token with this scope.",
             hint=str(scope),
         )
-    if caller.agent_id is None and caller.role not in _ROLES[access.role]:
-        needed = " or ".join(role for role in Role if role in _ROLES[access.role])
-        raise AppError("insufficient_role", f"This needs the role {needed} in the workspace.", hint=needed)
+    if caller.agent_id is None:
+        _check_standing(caller, access)
     if access.recent_s is not None and now_s - (caller.auth_time_s or 0) > access.recent_s:
         raise AppError(
             "reauth_required",
             "This needs a recent sign-in. Confirm your password at POST /api/auth/reauthenticate, then repeat.",
             hint="POST /api/auth/reauthenticate",
         )
+
+
+def _check_standing(caller: Caller, access: Access) -> None:
+    if caller.lacks_factor and access.needs_factor:
+        raise AppError(
+            "two_factor_required",
+            "This instance demands a second factor. Add a passkey or an authenticator app at /dashboard/security, "
+            "then repeat.",
+            hint="/dashboard/security",
+        )
+    if access.superadmin:
+        if caller.platform_role != SUPERADMIN:
+            raise AppError("insufficient_role", "This needs a superadmin of this instance.", hint=SUPERADMIN)
+        return
+    if caller.role is None:
+        if access.needs_workspace:
+            raise AppError("not_a_member", "You are no member of this workspace any more. Pick another workspace.")
+        return
+    if caller.role not in _ROLES[access.role]:
+        needed = " or ".join(role for role in Role if role in _ROLES[access.role])
+        raise AppError("insufficient_role", f"This needs the role {needed} in the workspace.", hint=needed)
 
 
 def _check_kind(caller: Caller, access: Access) -> None:
@@ -132,3 +172,8 @@ def _check_kind(caller: Caller, access: Access) -> None:
         raise AppError("agent_only", "This route only makes sense for an agent. Use an agent's access token.")
     elif caller.kind is PrincipalType.PAT and not access.pats:
         raise AppError("pat_not_allowed", "Personal access tokens may not call this route. Sign in instead.")
+    elif caller.kind is PrincipalType.USER and access.sessions_only and not caller.is_cookie:
+        raise AppError(
+            "wrong_credential_type",
+            "This route takes the session cookie itself, not a token made from it. Repeat the request with the cookie.",
+        )

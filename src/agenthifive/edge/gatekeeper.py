@@ -140,7 +140,7 @@ class Gatekeeper:
             caller.actor,
             caller.kind,
             caller.id,
-            caller.workspace_id,
+            caller.workspace_id or None,
             context.ip,
             context.user_agent,
             context.request_id,

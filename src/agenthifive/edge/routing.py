@@ -66,7 +66,7 @@ class Edge:
                 caller.actor,
                 caller.kind,
                 caller.id,
-                caller.workspace_id,
+                caller.workspace_id or None,
                 context.ip,
                 context.user_agent,
                 context.request_id,
@@ -106,9 +106,25 @@ def may(
     agents: bool = False,
     recent_s: int | None = None,
     agent_scope: Scope | None = None,
+    sessions_only: bool = False,
+    superadmin: bool = False,
+    needs_workspace: bool = True,
+    needs_factor: bool = True,
 ) -> May:
     """Declare who may call: `caller: Annotated[Caller, may(Scope.AGENTS_WRITE, role=RoleRule.ADMIN)]`."""
-    access = Access(scope, role, persons=persons, pats=pats, agents=agents, recent_s=recent_s, agent_scope=agent_scope)
+    access = Access(
+        scope,
+        role,
+        persons=persons,
+        pats=pats and not sessions_only and not superadmin,
+        agents=agents,
+        recent_s=recent_s,
+        agent_scope=agent_scope,
+        sessions_only=sessions_only,
+        superadmin=superadmin,
+        needs_workspace=needs_workspace and not superadmin,
+        needs_factor=needs_factor,
+    )
     return May(_caller_of, access=access)
 
 
@@ -248,6 +264,10 @@ class Routes:
     def put(self, path: str, **options: Any) -> Callable[..., Any]:
         """Declare a PUT route."""
         return self.add("PUT", path, **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[..., Any]:
+        """Declare a PATCH route."""
+        return self.add("PATCH", path, **options)
 
     def delete(self, path: str, **options: Any) -> Callable[..., Any]:
         """Declare a DELETE route."""

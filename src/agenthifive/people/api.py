@@ -20,8 +20,10 @@ from agenthifive.people.browser import (
     clear_session_cookie,
     refuse_foreign_origin,
     session_cookie,
+    set_pending_cookie,
     set_session_cookie,
 )
+from agenthifive.people.entrance import SecondFactorNeeded
 from agenthifive.people.model import LiveSession, Membership, User
 from agenthifive.people.setup import FirstPerson
 from agenthifive.words import PAT_SCOPES, AuditAction, PrincipalType, RateLimit, Scope
@@ -100,6 +102,10 @@ async def sign_in(body: SignInBody, request: Request, unit: UnitOfRequest, peopl
     """Sign in with e-mail and password."""
     refuse_foreign_origin(request, people.web_url)
     signed_in = await people.sign_in.sign_in(unit, body.email, body.password)
+    if isinstance(signed_in, SecondFactorNeeded):
+        waiting = JsonAnswer({"twoFactorRequired": True, "methods": list(signed_in.methods)})
+        set_pending_cookie(waiting, people.sessions, signed_in.pending)
+        return waiting
     answer = JsonAnswer({"redirect": False, "token": None, "user": user_members(signed_in.user)})
     set_session_cookie(answer, people.sessions, signed_in.cookie, is_kept=body.remember_me is not False)
     return answer

@@ -3,13 +3,19 @@
 Source: contract/http.md section 8.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
+from agenthifive.edge.credentials import read_cookie
 from agenthifive.errors import AppError
 from agenthifive.people.service import People
 from agenthifive.people.sessions import Sessions
+
+PENDING_COOKIE: Final = "ah5_pending"
+PENDING_TTL_S: Final = 300
+FLOW_COOKIE: Final = "ah5_flow"
+FLOW_TTL_S: Final = 900
 
 
 def people_of(request: Request) -> People:
@@ -23,30 +29,48 @@ PeopleOf = Annotated[People, Depends(people_of)]
 
 def session_cookie(request: Request, sessions: Sessions) -> str | None:
     """The value of the first session cookie, as the edge reads it too; None without one. It proves nothing yet."""
-    for line in request.headers.getlist("cookie"):
-        for pair in line.split(";"):
-            name, _, value = pair.strip().partition("=")
-            if name == sessions.cookie_name and value:
-                return value
-    return None
+    return read_cookie(request.scope["headers"], sessions.cookie_name)
+
+
+def pending_cookie(request: Request) -> str | None:
+    """The sealed value of a half-finished sign-in."""
+    return read_cookie(request.scope["headers"], PENDING_COOKIE)
+
+
+def flow_cookie(request: Request) -> str | None:
+    """The sealed value of a flow that leads through another site, or a challenge under way."""
+    return read_cookie(request.scope["headers"], FLOW_COOKIE)
+
+
+def set_pending_cookie(response: Response, sessions: Sessions, sealed: str) -> None:
+    """Hand a half-finished sign-in to the browser."""
+    _set_cookie(response, sessions, PENDING_COOKIE, sealed, PENDING_TTL_S)
+
+
+def set_flow_cookie(response: Response, sessions: Sessions, sealed: str) -> None:
+    """Bind a flow to this browser."""
+    _set_cookie(response, sessions, FLOW_COOKIE, sealed, FLOW_TTL_S)
+
+
+def clear_cookie(response: Response, sessions: Sessions, name: str) -> None:
+    """Let the browser forget a cookie of ours."""
+    response.delete_cookie(name, path="/", secure=sessions.is_https, httponly=True, samesite="lax")
+
+
+def _set_cookie(response: Response, sessions: Sessions, name: str, value: str, max_age_s: int | None) -> None:
+    response.set_cookie(
+        name, value, max_age=max_age_s, path="/", secure=sessions.is_https, httponly=True, samesite="lax"
+    )
 
 
 def set_session_cookie(response: Response, sessions: Sessions, cookie: str, *, is_kept: bool = True) -> None:
     """Hand a session to the browser. Not kept: the browser forgets it when it closes."""
-    response.set_cookie(
-        sessions.cookie_name,
-        cookie,
-        max_age=int(sessions.max_s) if is_kept else None,
-        path="/",
-        secure=sessions.is_https,
-        httponly=True,
-        samesite="lax",
-    )
+    _set_cookie(response, sessions, sessions.cookie_name, cookie, int(sessions.max_s) if is_kept else None)
 
 
 def clear_session_cookie(response: Response, sessions: Sessions) -> None:
     """Let the browser forget its session."""
-    response.delete_cookie(sessions.cookie_name, path="/", secure=sessions.is_https, httponly=True, samesite="lax")
+    clear_cookie(response, sessions, sessions.cookie_name)
 
 
 def refuse_foreign_origin(request: Request, web_url: str, *, allows_null: bool = False) -> None:

@@ -11,6 +11,7 @@ from agenthifive.operations.jobs import Job
 from agenthifive.operations.ratelimit import RateLimiter
 from agenthifive.people import store
 from agenthifive.people.accounts import Accounts
+from agenthifive.people.entrance import Entrance
 from agenthifive.people.jobs import SWEEP_PERIOD_S, sweep_ended
 from agenthifive.people.model import Membership, User
 from agenthifive.people.passwords import Passwords
@@ -57,7 +58,8 @@ class People:
         )
         self.tokens = Tokens(database)
         self.accounts = Accounts(self.passwords)
-        self.sign_in = SignIn(self.passwords, self.sessions, flood, options.sign_in_lock_after)
+        self.entrance = Entrance(self.sessions)
+        self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, flood, options.sign_in_lock_after)
         self.setup = SetUp(options.web_url, self.passwords, self.sessions, self.tokens, options.release)
         self.cookie_name = self.sessions.cookie_name
         self.caller_by_session = self.sessions.caller_by_session

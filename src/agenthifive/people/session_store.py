@@ -33,7 +33,8 @@ INSERT: Final = """
            (SELECT workspace_id FROM t_members WHERE user_id = u.id ORDER BY joined_at, workspace_id LIMIT 1),
            %(token_hash)s, %(methods)s, %(ip)s, %(user_agent)s, now() + make_interval(secs => %(max_s)s)
       FROM t_users u
-     WHERE u.id = %(user_id)s AND u.disabled_at IS NULL AND u.password_hash = %(password_hash)s
+     WHERE u.id = %(user_id)s AND u.disabled_at IS NULL
+       AND (%(password_hash)s::text IS NULL OR u.password_hash = %(password_hash)s)
     RETURNING workspace_id::text
 """
 DELETE: Final = "DELETE FROM t_sessions WHERE token_hash = %(token_hash)s RETURNING user_id::text, workspace_id::text"
@@ -83,7 +84,7 @@ async def insert(
     *,
     session_id: str,
     user_id: str,
-    password_hash: str,
+    password_hash: str | None,
     token_hash: str,
     methods: list[str],
     ip: str | None,

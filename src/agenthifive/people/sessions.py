@@ -6,6 +6,7 @@ The signature lets a changed secret end every session at once, without asking th
 Source: contract/http.md section 8, operations.md section 2.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,7 +14,6 @@ from typing import Final
 from agenthifive.db.database import Connection, Database
 from agenthifive.db.unit import Unit
 from agenthifive.edge.callers import Caller
-from agenthifive.errors import AppError
 from agenthifive.ids import new_id
 from agenthifive.people import session_store
 from agenthifive.people.model import LiveSession
@@ -73,8 +73,14 @@ class Sessions:
         self.is_https = is_https
         self.cookie_name = _COOKIE_ON_HTTPS if is_https else _COOKIE
 
-    async def open(self, unit: Unit, user_id: str, password_hash: str) -> Opened | None:
-        """Open a session for somebody whose password was found right under this hash; None when that changed since."""
+    async def open(
+        self, unit: Unit, user_id: str, methods: Sequence[str], password_hash: str | None = None
+    ) -> Opened | None:
+        """Open a session for somebody who has proven who they are.
+
+        Shapes: password_hash: the hash a password was compared with, when one was.
+        Answers None when the account is disabled, or its password changed since it was compared.
+        """
         token = new_token("")
         row = await session_store.insert(
             await unit.begin(),
@@ -82,7 +88,7 @@ class Sessions:
             user_id=user_id,
             password_hash=password_hash,
             token_hash=sha256_hex(token),
-            methods=["password"],
+            methods=list(methods),
             ip=unit.signature.ip,
             user_agent=unit.signature.user_agent,
             max_s=self.max_s,
@@ -98,21 +104,20 @@ class Sessions:
             return await session_store.find_live(connection, sha256_hex(token), self.idle_s)
 
     async def caller_by_session(self, cookie: str) -> Caller | None:
-        """The person behind a cookie. Raises: AppError (403 not_a_member), psycopg.Error, PoolTimeout."""
+        """The person behind a cookie. Raises: psycopg.Error, PoolTimeout."""
         session = await self.find(cookie)
         if session is None:
             return None
-        if session.workspace_id is None or session.role is None:
-            raise AppError("not_a_member", "You are no member of this workspace any more. Pick another workspace.")
         return Caller(
             kind=PrincipalType.USER,
             id=session.user.id,
-            workspace_id=session.workspace_id,
+            workspace_id="" if session.workspace_id is None or session.role is None else session.workspace_id,
             user_id=session.user.id,
             role=session.role,
             platform_role=session.user.platform_role,
             auth_time_s=session.auth_time.timestamp(),
             csrf=self._keys.csrf_token(session.id),
+            session_id=session.id,
         )
 
     async def end(self, connection: Connection, cookie: str) -> tuple[str, str | None] | None:

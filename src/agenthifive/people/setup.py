@@ -112,7 +112,7 @@ class SetUp:
         account = await open_workspace(unit, user)
         sign_as(unit, user.id, account.workspace_id)
         unit.record(AuditAction.USER_REGISTERED, {"method": "setup", "email": user.email})
-        opened = await self._sessions.open(unit, user.id, password_hash)
+        opened = await self._sessions.open(unit, user.id, ["password"], password_hash)
         if opened is None:
             raise _already_set_up()
         return Established(account, opened.cookie)

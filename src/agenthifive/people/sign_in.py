@@ -9,7 +9,6 @@ Source: contract/http.md sections 14.1 and 16 (sign_in_account).
 """
 
 import time
-from dataclasses import dataclass
 from datetime import datetime
 
 from agenthifive.audit.flood import FloodGate
@@ -17,36 +16,28 @@ from agenthifive.db.unit import Unit
 from agenthifive.edge.context import limit_key
 from agenthifive.errors import AppError
 from agenthifive.people import store
-from agenthifive.people.accounts import sign_as
-from agenthifive.people.model import PasswordAccount, User, read_email
+from agenthifive.people.entrance import Entrance, Proof, SecondFactorNeeded, SignedIn
+from agenthifive.people.model import PasswordAccount, read_email
 from agenthifive.people.passwords import Passwords
 from agenthifive.people.sessions import Sessions
 from agenthifive.vault.hashing import sha256_hex
 from agenthifive.words import AuditAction, AuditDecision
 
 
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """Somebody who just signed in, and the value of their session cookie."""
-
-    user: User
-    cookie: str
-
-    def __repr__(self) -> str:
-        return f"SignedIn({self.user.id})"
-
-
 class SignIn:
     """Compares passwords, counts failures, opens sessions."""
 
-    def __init__(self, passwords: Passwords, sessions: Sessions, flood: FloodGate, lock_after: int) -> None:
+    def __init__(
+        self, passwords: Passwords, sessions: Sessions, entrance: Entrance, flood: FloodGate, lock_after: int
+    ) -> None:
         self._passwords = passwords
+        self._entrance = entrance
         self._sessions = sessions
         self._flood = flood
         self._lock_after = lock_after
 
-    async def sign_in(self, unit: Unit, email: str, password: str) -> SignedIn:
-        """Open a session for the account of an e-mail address.
+    async def sign_in(self, unit: Unit, email: str, password: str) -> SignedIn | SecondFactorNeeded:
+        """Let the account of an e-mail address in.
 
         Raises: AppError (401 INVALID_EMAIL_OR_PASSWORD, 403 ACCOUNT_DISABLED, 429 TOO_MANY_ATTEMPTS, 503).
         """
@@ -68,18 +59,12 @@ class SignIn:
         if account.is_disabled:
             await self._note_failure(unit, "account_disabled", email_hash, account)
             raise AppError("ACCOUNT_DISABLED", "This account is disabled. Ask an administrator of this instance.")
-        return await self._open(unit, account.user_id, stored, email_hash)
-
-    async def _open(self, unit: Unit, user_id: str, password_hash: str, email_hash: str) -> SignedIn:
         connection = await unit.begin()
-        opened = await self._sessions.open(unit, user_id, password_hash)
-        user = await store.find_user(connection, user_id)
-        if opened is None or user is None:
+        admitted = await self._entrance.admit(unit, account.user_id, Proof("password", ["password"], stored))
+        if admitted is None:
             raise AppError("INVALID_EMAIL_OR_PASSWORD", "The account has just changed. Sign in again.")
         await store.forget_tries(connection, email_hash)
-        sign_as(unit, user.id, opened.workspace_id)
-        unit.record(AuditAction.USER_SIGNED_IN, {"method": "password", "factors": ["password"]})
-        return SignedIn(user, opened.cookie)
+        return admitted
 
     async def reauthenticate(self, unit: Unit, cookie: str, user_id: str, password: str) -> datetime:
         """Confirm the password of a running session; the instant from which "recent" counts.

@@ -1,0 +1,1 @@
+-- The keys that sign tokens, and sign-in of programs by a code.

@@ -1,0 +1,1 @@
+-- Workspaces with several people, and the switch that stops everything.

@@ -1,0 +1,39 @@
+"""Mail as every room sees it: write one, post it once what it speaks of is in force.
+
+    unit.after_commit(partial(mailer.post, mail)) -> a queue of this process -> SMTP, or the log
+
+Posting never waits and never fails: an answer must not tell by its timing or its status whether an address is known.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail to one person.
+
+    Shapes: to: an address that `people.model.read_email` accepted. subject: one line. text, html: the same content.
+    """
+
+    to: str
+    subject: str
+    text: str
+    html: str
+
+    def __repr__(self) -> str:
+        return f"Mail({self.subject!r})"  # the texts hold links that are as good as passwords
+
+
+class Mailer(Protocol):
+    """Sends mail in the background. Close it after the last request."""
+
+    @property
+    def delivers(self) -> bool:
+        """Whether mail leaves. False: the log shows it, and routes may show an administrator the link instead."""
+
+    def post(self, mail: Mail) -> None:
+        """Take a mail over. Never raises; a full queue or a dead server is logged and counted."""
+
+    async def close(self) -> None:
+        """Send what is queued, for a few seconds at most."""
