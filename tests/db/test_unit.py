@@ -10,7 +10,7 @@ from databases import fresh_database, open_pool
 
 async def test_what_waits_for_the_commit_happens_after_it_and_only_then() -> None:
     with fresh_database("unit") as made:
-        async with open_pool(made.app) as database:
+        async with open_pool(made.app_dsn) as database:
             chain = AdminChain(database, Instance("instance", 1))
             seen: list[str] = []
             async with Unit(database, chain, SYSTEM) as unit:
