@@ -18,6 +18,7 @@ from agenthifive.db.unit import Unit
 from agenthifive.operations.manifest import Head, Manifest
 from agenthifive.vault.envelope import EnvelopeError
 from agenthifive.vault.keyring import Keyring
+from agenthifive.vault.sealed_columns import SEALED_COLUMNS
 from agenthifive.words import AuditAction
 
 DEAD: Final = """
@@ -38,26 +39,9 @@ REVOKE_TOKENS: Final = """
     UPDATE t_personal_tokens SET revoked_at = now() WHERE revoked_at IS NULL
     RETURNING id::text, name, workspace_id::text
 """
-RECORDS: Final = SQL("SELECT {row}::text, workspace_id::text, {column} FROM {table} WHERE {column} IS NOT NULL{alive}")
+RECORDS: Final = SQL("SELECT {row}::text, {workspace}::text, {column} FROM {table} WHERE {column} IS NOT NULL")
 _LISTED_MAX: Final = 100
 _BATCH: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class SealedColumn:
-    """Where envelopes are. Shapes: row: the column that names the row. alive: a further condition."""
-
-    table: str
-    column: str
-    row: str = "id"
-    alive: str = ""
-
-
-SEALED: Final = (
-    SealedColumn("t_connections", "encrypted_tokens"),
-    SealedColumn("t_provider_revocations", "sealed_token"),
-    SealedColumn("t_idempotency_keys", "reply", "audit_id", " AND expires_at > now()"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +87,22 @@ async def revoke_tokens(unit: Unit) -> int:
 def open_everything(connection: psycopg.Connection[Any], keyring: Keyring) -> Opened:
     """Open every sealed record; the plaintexts are dropped at once. Raises: psycopg.Error."""
     records, failed, unreadable = 0, 0, []
-    for place in SEALED:
+    for place in SEALED_COLUMNS:
         statement = RECORDS.format(
-            row=Identifier(place.row), column=Identifier(place.column), table=Identifier(place.table),
-            alive=SQL(place.alive),
-        )  # fmt: skip
+            row=Identifier(place.id),
+            workspace=SQL("NULL") if place.workspace is None else Identifier(place.workspace),
+            column=Identifier(place.column),
+            table=Identifier(place.table),
+        )
         with connection.cursor() as cursor:
-            for row_id, workspace_id, sealed in cursor.stream(statement, size=_BATCH):
+            for row_id, workspace_id, sealed in cursor.stream(statement, size=min(_BATCH, place.rows_at_once)):
                 records += 1
                 try:
                     keyring.open(sealed, place.table, place.column, row_id, workspace_id)
                 except EnvelopeError:
                     failed += 1
                     if failed <= _LISTED_MAX:
-                        unreadable.append(f"{place.table}.{place.column} {row_id}")
+                        unreadable.append(f"{place.name} {row_id}")
     return Opened(records, failed, unreadable)
 
 

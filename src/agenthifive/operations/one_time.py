@@ -35,12 +35,18 @@ SPENT: Final = (
         "t_one_time_links",
         "UPDATE t_one_time_links SET used_at = now() WHERE used_at IS NULL",
     ),
+    OneTime(
+        "invitations",
+        "t_invitations",
+        "UPDATE t_invitations SET used_at = now() WHERE used_at IS NULL",
+    ),
 )
 """In the order of locking: whoever spends takes the tables in this order."""
 
 KEPT: Final[Mapping[str, str]] = {
     "t_personal_tokens.token_hash": "works until it expires or is revoked; --revoke-pats revokes all",
     "t_users.password_hash": "a password is used again and again",
+    "t_spent_flows.flow_hash": "what is there is spent",
 }
 """Columns with hashes of things that are not one-time, and why."""
 
