@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ import pytest
 from bench.backup_log import write_log
 from psycopg.conninfo import make_conninfo
 
-from agenthifive.db import embedded, programs
+from agenthifive.db import embedded, migrate, programs
 from agenthifive.ids import new_id
+from agenthifive.operations.backup import take_backup
 from agenthifive.vault.keyring import Keyring
 from cli.stage import KEY, Cli, Ground
 from databases import PASSWORDS, empty_database
@@ -323,6 +323,24 @@ def test_a_backup_of_a_newer_version_is_refused(desk: Cli, folder: Path, target:
     assert target.is_empty()
 
 
+def test_a_backup_of_an_older_version_is_brought_up_to_date(
+    desk: Cli, worker_id: str, folder: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with empty_database(f"older_{worker_id}") as url, monkeypatch.context() as patch:
+        old = programs.Target(url, dict(os.environ))
+        programs.apply_roles(programs.find_programs(15, old.environ)[0], old)
+        patch.setattr(migrate, "HEAD", "0001")
+        migrate.upgrade(old.as_role("agenthifive_owner").dsn, lambda _: None)
+        Target(url).ask("INSERT INTO t_instance (system_identifier, database_oid) VALUES ('1', 1)")
+        made = take_backup(old.as_role("agenthifive_app"), folder, lambda *_: None)
+    assert made.manifest.revision == "0001"
+    done = desk("db", "restore", str(made.dump), "--to", target.url, "--json", DATABASE_URL="")
+    assert done.code == 0, done.out
+    assert target.ask("SELECT version_num FROM alembic_version") == [(migrate.HEAD,)]
+    moved = target.ask("SELECT metadata FROM l_audit_events WHERE action = 'database_migrated'")
+    assert moved == [({"from": "0001", "to": migrate.HEAD},)]
+
+
 def test_a_changed_log_row_fails_the_adoption(desk: Cli, ground: Ground, folder: Path, target: Target) -> None:
     assert desk("audit", "verify").code == 0
     ground.tamper("UPDATE l_audit_events SET actor = 'cli:mallory'")
@@ -454,26 +472,6 @@ def test_no_password_is_on_a_command_line(desk: Cli, folder: Path, monkeypatch: 
     make_backup(desk, folder)
     assert any("pg_dump" in each for each in seen)
     assert [each for each in seen if PASSWORDS["app"] in each or KEY in each] == []
-
-
-def test_a_backup_killed_half_way_leaves_nothing_that_looks_whole(desk: Cli, ground: Ground, folder: Path) -> None:
-    """A lock holds pg_dump up; the kill comes while its file is there and not whole."""
-    ground.add_workspace()
-    assert desk("audit", "list").code == 0
-    with psycopg.connect(ground.admin_dsn) as blocker:
-        blocker.execute("LOCK TABLE t_call_minutes IN ACCESS EXCLUSIVE MODE")
-        for number in (signal.SIGKILL, signal.SIGTERM):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "agenthifive", "db", "backup", "--out", str(folder)],
-                env={**desk.environ, "PATH": os.environ["PATH"]}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            )  # fmt: skip
-            assert process.stderr is not None
-            assert process.stderr.readline() == b"Counting\n"
-            process.send_signal(number)
-            process.wait()
-            process.stderr.close()
-    assert [path for path in (folder.iterdir() if folder.exists() else ()) if not path.name.startswith(".")] == []
-    assert ground.ask("SELECT count(*) FROM t_backups") == [(0,)]
 
 
 def test_a_full_disk_leaves_nothing_that_looks_whole(

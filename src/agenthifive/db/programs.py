@@ -124,7 +124,7 @@ def _folders(environ: Mapping[str, str]) -> Sequence[Path]:
     folders = []
     with contextlib.suppress(embedded.EmbeddedError):
         folders.append(embedded.binaries_path())
-    on_path = shutil.which("pg_dump", path=environ.get("PATH"))
+    on_path = shutil.which("pg_dump", path=environ.get("PATH", ""))
     if on_path is not None:
         folders.append(Path(on_path).parent)
     return folders
