@@ -49,7 +49,7 @@ def test_what_people_typed_is_escaped_and_what_is_missing_is_a_defect() -> None:
     assert b"<script>" not in bytes(page.body)
     assert b"&lt;script&gt;" in bytes(page.body)
     with pytest.raises(UndefinedError):
-        render("forgot-password.html")
+        render("verify-email.html")
 
 
 @pytest.mark.parametrize(("has_token", "policy"), [(True, "no-referrer"), (False, None)])
