@@ -75,8 +75,8 @@ def restore(
         str | None,
         typer.Option(
             metavar="URL",
-            help="An empty database, reached as a role that may create roles; `embedded`, or nothing when no "
-            "DATABASE_URL is set: the embedded database of AGENTHIFIVE_HOME.",
+            help="An empty database, reached as an administrator of its server; without it, or `embedded`: the "
+            "embedded database of AGENTHIFIVE_HOME, made anew.",
         ),
     ] = None,
     revoke_pats: RevokeOption = False,
@@ -177,7 +177,7 @@ def _check_destination(to: str | None, settings: "Settings") -> None:
     if to == _EMBEDDED and settings.database_url is not None:
         raise misused("--to embedded needs settings without DATABASE_URL.")
     if to is None and settings.database_url is not None:
-        raise misused("Say with --to URL which empty database to fill, as a role that may create roles.")
+        raise misused("Say with --to URL which empty database to fill, as an administrator of its server.")
     if to not in (None, _EMBEDDED):
         try:
             conninfo_to_dict(to or "")
@@ -187,7 +187,7 @@ def _check_destination(to: str | None, settings: "Settings") -> None:
 
 @contextlib.contextmanager
 def _destination(terminal: Terminal, loaded: "LoadedSettings", to: str | None) -> "Iterator[tuple[Place, Target]]":
-    """The database to fill: by role, and as the role that may create roles."""
+    """The database to fill: by role, and as its administrator."""
     from agenthifive.cli.database import Place, open_place
     from agenthifive.db.programs import Target, as_role
     from agenthifive.operations.restore import APP, OWNER

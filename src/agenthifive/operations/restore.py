@@ -43,8 +43,6 @@ OCCUPIED: Final = """
                         WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
      ORDER BY 1
 """
-MEMBER: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
-JOIN: Final = f"GRANT {OWNER}, {APP} TO CURRENT_USER"
 ANALYZE: Final = "ANALYZE"
 INSTANCE: Final = "SELECT i.id::text, i.epoch, v.version_num FROM t_instance i, alembic_version v"
 _PIECE: Final = 256 * 1024
@@ -108,16 +106,13 @@ def require_empty(target: Target) -> None:
 def restore_backup(dump: Path, manifest: Manifest, target: Target, watch: Watch) -> Programs:
     """Fill an empty database from a checked dump, with the owners and rights of roles.sql.
 
-    Shapes: target: as a role that may create roles.
+    Shapes: target: as an administrator of the server, who may create roles and act as them.
     Raises: NotEmpty, BackupDamaged, ProgramError, psycopg.Error.
     """
     candidates = find_programs(server_major(target.dsn), target.environ)
     require_empty(target)
     programs = reader_of(dump, candidates)
     apply_roles(programs, target)
-    with psycopg.connect(target.dsn, autocommit=True, connect_timeout=5) as connection:
-        if connection.execute(MEMBER).fetchone() != (True,):
-            connection.execute(JOIN)
     _pour(programs, dump, target, watch)
     with psycopg.connect(target.as_role(OWNER).dsn, autocommit=True, connect_timeout=5) as connection:
         watch("Analyzing", 0, 1)
@@ -136,12 +131,11 @@ def _pour(programs: Programs, dump: Path, target: Target, watch: Watch) -> None:
         running(programs.path("pg_restore"), arguments, target, stdin=subprocess.PIPE) as process,
     ):
         assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended; its exit code says how
+        with suppress(BrokenPipeError), process.stdin:  # it has ended: its exit code says how
             while piece := file.read(_PIECE):
                 process.stdin.write(piece)
                 done += len(piece)
-                watch("Restoring", min(done, total - 1), total)
-            process.stdin.close()
+                watch("Restoring", done, total)
         watch("Building indexes", 0, 1)
         process.wait()
         watch("Building indexes", 1, 1)
