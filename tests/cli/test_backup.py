@@ -221,6 +221,15 @@ def test_a_restore_needs_every_key_before_it_begins(desk: Cli, ground: Ground, f
     assert target.is_empty()
 
 
+def test_a_restore_needs_a_key_even_when_nothing_is_sealed(desk: Cli, folder: Path) -> None:
+    """No home is begun either: it would be one with a new key."""
+    dump = make_backup(desk, folder)
+    done = desk("restore", str(dump), "--json", DATABASE_URL="", ENCRYPTION_KEY="")
+    assert (done.code, done.json["code"]) == (6, "keys")
+    assert not (desk.home / "home").exists()
+    assert desk("db", "adopt", "--json", ENCRYPTION_KEY="").json["code"] == "keys"
+
+
 def test_the_old_key_may_be_a_previous_one(desk: Cli, ground: Ground, folder: Path, target: Target) -> None:
     _, workspace_id = ground.add_workspace()
     add_connection(ground, workspace_id)
@@ -408,6 +417,15 @@ def test_adopting_again_spends_nothing_unless_the_database_was_set_back(
     done = desk("db", "adopt", "--set-back", "--json").data
     assert (done["epoch"], done["voided"]["sessions"]) == (2, 1)
     assert ground.ask("SELECT count(*) FROM t_sessions") == [(0,)]
+
+
+def test_people_read_what_was_spent_and_whom_to_look_at(desk: Cli, ground: Ground) -> None:
+    ids = ground.add_workspace()
+    assert desk("audit", "list").code == 0
+    agent_id = add_one_time_things(ground, *ids)
+    done = desk("db", "adopt", "--set-back")
+    assert "Epoch 2, was 1. Spent: 1 sessions, 1 agent tokens, 1 bootstrap secrets, 2 links" in done.out
+    assert f"  agent Bot ({agent_id})\n  user {ids[0]}@example.com ({ids[0]})\n" in done.out
 
 
 def test_plain_pg_dump_as_the_app_role_and_a_restore_by_hand_end_well(

@@ -4,9 +4,10 @@ Source: contract/operations.md section 3.4.
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from agenthifive.cli.console import CommandError, Exit, Terminal
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from agenthifive.settings import Settings
     from agenthifive.vault.keyring import Keyring
 
-_SHOWN_MAX = 20
+_SHOWN_MAX: Final = 20
+_CAPITAL: Final = re.compile("[A-Z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def _as_lines(outcome: Outcome) -> list[str]:
     instance, restored = outcome.identity.instance, outcome.identity.restored
     lines = [f"Epoch {instance.epoch}; nothing new was spent: it had been raised before."]
     if restored is not None:
-        spent = ", ".join(f"{count} {kind}" for kind, count in restored.voided.items())
+        spent = ", ".join(f"{count} {_CAPITAL.sub(_apart, kind)}" for kind, count in restored.voided.items())
         lines = [f"Epoch {instance.epoch}, was {restored.previous_epoch}. Spent: {spent}."]
     if outcome.tokens is None:
         lines.append("Personal access tokens stay; --revoke-pats revokes them.")
@@ -161,3 +163,8 @@ def _active_lines(active: "Active") -> list[str]:
         if len(everybody) > _SHOWN_MAX:
             lines.append(f"  and {len(everybody) - _SHOWN_MAX} further {kind}s; --json lists all")
     return lines
+
+
+def _apart(capital: re.Match[str]) -> str:
+    """`agentTokens` in words."""
+    return f" {capital[0].lower()}"

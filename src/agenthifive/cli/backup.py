@@ -102,7 +102,7 @@ def restore(
             before = place.revision()
             if place.migrate(terminal.say):
                 programs.apply_roles(used, target)
-            assert keyring is not None
+            assert keyring is not None  # without a ring the checks have refused
             adopt_place(
                 terminal, loaded.settings, place, keyring, anchors=[manifest], revokes_tokens=revoke_pats, before=before
             )
@@ -126,6 +126,7 @@ def adopt(
     from agenthifive.cli.adoption import adopt_place
     from agenthifive.cli.database import failures_translated, open_place
     from agenthifive.operations.manifest import read_manifest
+    from agenthifive.operations.restore import KeysMissing
 
     terminal = begin(context)
     loaded = terminal.load()
@@ -133,7 +134,7 @@ def adopt(
         anchors = [read_manifest(terminal.cwd / path) for path in anchor or ()]
         keyring = _read_keys(loaded.settings)
         if keyring is None:
-            raise CommandError("ENCRYPTION_KEY is missing.", exit_code=Exit.INTEGRITY, code="keys")
+            raise KeysMissing([], [])
         with open_place(terminal, loaded) as place:
             place.require_schema()
             adopt_place(
@@ -224,7 +225,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except KeysMissing as error:
-        hint = "`agenthifive keys restore` brings keys back from a key backup."
+        hint = "`agenthifive keys restore` brings keys back from a key backup; `agenthifive init` makes the first one."
         raise CommandError(str(error), exit_code=Exit.INTEGRITY, code="keys", hint=hint) from None
     except (BackupDamaged, ManifestError) as error:
         raise CommandError(str(error), exit_code=Exit.INTEGRITY, code="backup_damaged") from None

@@ -61,7 +61,7 @@ class KeysMissing(RuntimeError):
             f"ENCRYPTION_KEY (kid {ring[0]}) cannot open what is sealed under {named}. Put the key with that kid into "
             "ENCRYPTION_KEY_PREVIOUS (comma list) or restore the old ENCRYPTION_KEY."
             if ring
-            else f"ENCRYPTION_KEY is missing. What is sealed needs the key with {named}."
+            else f"ENCRYPTION_KEY is missing; {f'what is sealed needs the key with {named}' if kids else 'set one'}."
         )
 
 
@@ -86,9 +86,9 @@ def check_backup(dump: Path, ring: Sequence[str], head: str, watch: Watch) -> Ma
 
 
 def require_kids(kids: Sequence[str], ring: Sequence[str]) -> None:
-    """Raises: KeysMissing unless every kid is in the ring."""
+    """Raises: KeysMissing unless there is a ring with every kid in it."""
     lacking = [kid for kid in kids if kid not in ring]
-    if lacking:
+    if lacking or not ring:
         raise KeysMissing(lacking, ring)
 
 
@@ -99,7 +99,7 @@ def require_empty(target: Target) -> None:
     if found:
         raise NotEmpty(
             f"The target holds {len(found)} tables, sequences or functions already, {found[0]} among them. "
-            "Nothing was changed. Restore into a new, empty database: createdb NAME"
+            "Nothing was changed. Restore into a new, empty database or a fresh home."
         )
 
 
