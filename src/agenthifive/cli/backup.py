@@ -206,7 +206,7 @@ def _read_keys(settings: "Settings") -> "Keyring | None":
     """The ring of the settings; None when there is no key at all. Raises: CommandError."""
     from agenthifive.app import read_keyring
 
-    if settings.encryption_key is None:
+    if settings.encryption_key_mode == "env" and settings.encryption_key is None:
         return None
     try:
         return read_keyring(settings)

@@ -24,21 +24,16 @@ class OneTime:
 
 SPENT: Final = (
     OneTime("sessions", "t_sessions", "DELETE FROM t_sessions"),
+    OneTime("pendingSignIns", "t_pending_sign_ins", "DELETE FROM t_pending_sign_ins"),
+    OneTime("recoveryCodes", "t_recovery_codes", "UPDATE t_recovery_codes SET used_at = now() WHERE used_at IS NULL"),
+    OneTime("links", "t_one_time_links", "UPDATE t_one_time_links SET used_at = now() WHERE used_at IS NULL"),
+    OneTime("invitations", "t_invitations", "UPDATE t_invitations SET used_at = now() WHERE used_at IS NULL"),
+    OneTime("deviceCodes", "t_device_logins", "DELETE FROM t_device_logins"),
     OneTime("agentTokens", "t_agent_access_tokens", "DELETE FROM t_agent_access_tokens"),
     OneTime(
         "bootstrapSecrets",
         "t_agent_bootstrap_secrets",
         "UPDATE t_agent_bootstrap_secrets SET revoked_at = now() WHERE consumed_at IS NULL AND revoked_at IS NULL",
-    ),
-    OneTime(
-        "links",
-        "t_one_time_links",
-        "UPDATE t_one_time_links SET used_at = now() WHERE used_at IS NULL",
-    ),
-    OneTime(
-        "invitations",
-        "t_invitations",
-        "UPDATE t_invitations SET used_at = now() WHERE used_at IS NULL",
     ),
 )
 """In the order of locking: whoever spends takes the tables in this order."""
@@ -47,6 +42,7 @@ KEPT: Final[Mapping[str, str]] = {
     "t_personal_tokens.token_hash": "works until it expires or is revoked; --revoke-pats revokes all",
     "t_users.password_hash": "a password is used again and again",
     "t_spent_flows.flow_hash": "what is there is spent",
+    "t_spent_challenges.challenge_hash": "what is there is spent",
 }
 """Columns with hashes of things that are not one-time, and why."""
 
