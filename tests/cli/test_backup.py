@@ -19,11 +19,12 @@ from psycopg.conninfo import make_conninfo
 from agenthifive.db import embedded, migrate, programs
 from agenthifive.ids import new_id
 from agenthifive.operations.backup import take_backup
+from agenthifive.secrets_env import read_secrets_env
 from agenthifive.vault.keyring import Keyring
+from cli.sealed import OTHER_KEY, add_connection
 from cli.stage import KEY, Cli, Ground
 from databases import PASSWORDS, empty_database
 
-OTHER_KEY = "0b" * 15 + "c4" * 17
 GRANTS = """
     SELECT c.relname, a.grantee::regrole::text, a.privilege_type FROM pg_class c, aclexplode(c.relacl) a
      WHERE c.relnamespace = 'public'::regnamespace
@@ -63,17 +64,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "backups"
 
 
-def add_connection(ground: Ground, workspace_id: str, key: str = KEY) -> str:
-    """A sealed credential."""
-    connection_id = new_id()
-    sealed = Keyring.parse(key, "").seal(b'{"token":"x"}', "t_connections", "encrypted_tokens", connection_id,
-                                         workspace_id)  # fmt: skip
-    ground.ask(
-        "INSERT INTO t_connections (id, workspace_id, provider, service, variant, label, status, encrypted_tokens,"
-        " encrypted_tokens_kid) VALUES (%s, %s, 'http', 'generic-http', 'bearer', 'Works', 'healthy', %s, %s)",
-        connection_id, workspace_id, sealed.text, sealed.kid,
-    )  # fmt: skip
-    return connection_id
+@pytest.fixture
+def command_lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The arguments of every program that is started."""
+    seen: list[str] = []
+    real = subprocess.Popen.__init__
+
+    def listen(self: Any, arguments: Any, **options: Any) -> None:
+        seen.extend(str(each) for each in arguments)
+        real(self, arguments, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", listen)
+    return seen
 
 
 def add_one_time_things(ground: Ground, user_id: str, workspace_id: str) -> str:
@@ -456,7 +458,7 @@ def test_plain_pg_dump_as_the_app_role_and_a_restore_by_hand_end_well(
     assert target.ask("SELECT epoch FROM t_instance") == [(2,)]
 
 
-def test_a_fresh_home_takes_a_backup_in(desk: Cli, ground: Ground, folder: Path) -> None:
+def test_a_fresh_home_takes_a_backup_in(desk: Cli, ground: Ground, folder: Path, command_lines: list[str]) -> None:
     """The embedded database is made for it, with the keys that were there before."""
     _, workspace_id = ground.add_workspace()
     add_connection(ground, workspace_id)
@@ -467,6 +469,9 @@ def test_a_fresh_home_takes_a_backup_in(desk: Cli, ground: Ground, folder: Path)
         assert desk("audit", "verify", "--json", DATABASE_URL="").data["ok"] is True
         again = desk("restore", str(dump), "--to", "embedded", "--json", DATABASE_URL="")
         assert (again.code, again.json["code"]) == (1, "not_empty")
+        secrets = list(read_secrets_env(desk.home / "home").values())
+        assert secrets
+        assert [each for each in command_lines for secret in secrets if secret in each] == []
     finally:
         shutil.rmtree((desk.home / "home" / "pg").resolve().parent, ignore_errors=True)
 
@@ -480,18 +485,10 @@ def test_a_restore_says_where(desk: Cli, folder: Path) -> None:
     assert "geheim" not in done.out + done.err
 
 
-def test_no_password_is_on_a_command_line(desk: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    real = subprocess.Popen.__init__
-
-    def listen(self: Any, arguments: Any, **options: Any) -> None:
-        seen.extend(str(each) for each in arguments)
-        real(self, arguments, **options)
-
-    monkeypatch.setattr(subprocess.Popen, "__init__", listen)
+def test_no_password_is_on_a_command_line(desk: Cli, folder: Path, command_lines: list[str]) -> None:
     make_backup(desk, folder)
-    assert any("pg_dump" in each for each in seen)
-    assert [each for each in seen if PASSWORDS["app"] in each or KEY in each] == []
+    assert any("pg_dump" in each for each in command_lines)
+    assert [each for each in command_lines if PASSWORDS["app"] in each or KEY in each] == []
 
 
 def test_a_full_disk_leaves_nothing_that_looks_whole(

@@ -8,8 +8,8 @@ import pytest
 
 from agenthifive.settings_sources import parse_env
 from agenthifive.vault.keyring import Keyring
+from cli.sealed import OTHER_KEY, add_connection
 from cli.stage import KEY, SIGN_IN_SECRET, Cli, Ground
-from cli.test_backup import OTHER_KEY, add_connection
 
 PASSPHRASE = "orchid lantern gravel"
 KID = Keyring.parse(KEY, "").active_kid
