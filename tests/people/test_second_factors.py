@@ -3,6 +3,9 @@
 Contract http.md section 14.3 (REQUIRE_TWO_FACTOR) and 15.11 (reset-two-factor).
 """
 
+import asyncio
+
+import psycopg
 import pytest
 
 from agenthifive.broker.http import EXECUTE_ACCESS
@@ -12,7 +15,8 @@ from agenthifive.people import api, pages
 from agenthifive.people.jobs import sweep_ended
 from agenthifive.people.model import Account
 from agenthifive.words import Role
-from people.factors import SIGN_IN, add_passkey, enable_totp, half_way, prove, refusal
+from databases import TestDatabase
+from people.factors import SIGN_IN, add_passkey, begin_proving, enable_totp, half_way, prove, refusal
 from people.stage import ADAM, OLGA, PASSWORD, VERA, Browser, Stage
 
 DEMANDED = (403, "two_factor_required")
@@ -200,3 +204,28 @@ async def test_sweeping_leaves_what_is_under_way(stage: Stage, olga: Account) ->
         assert await sweep_ended(connection, 12 * 3600) == 2 + challenges
     assert await stage.fetch("SELECT count(*) FROM t_pending_sign_ins") == [(1,)]
     assert await stage.fetch("SELECT user_id::text FROM t_totp") == [(olga.user.id,)]
+
+
+@pytest.mark.parametrize("way", ["code", "passkey"])
+async def test_a_sign_in_waits_for_a_reset_before_it_holds_anything(
+    stage: Stage, olga: Account, own_database: TestDatabase, way: str
+) -> None:
+    """Both take the account first, so neither waits for the other in a circle."""
+    browser = await stage.sign_in(OLGA)
+    device = await add_passkey(browser)
+    _, codes = await enable_totp(stage, browser)
+    waiting = await half_way(stage)
+    options = await begin_proving(waiting)
+    async with await psycopg.AsyncConnection.connect(own_database.admin_dsn) as reset:
+        await reset.execute("SELECT FROM t_users FOR NO KEY UPDATE")
+        if way == "code":
+            request = asyncio.create_task(waiting.post("/api/auth/totp/verify", json={"recoveryCode": codes[0]}))
+        else:
+            request = asyncio.create_task(prove(waiting, device, options))
+        while await stage.fetch("SELECT 1 FROM pg_locks WHERE NOT granted") == []:
+            assert not request.done(), "it did not wait"
+            await asyncio.sleep(0)
+        for table in ("t_passkeys", "t_totp", "t_recovery_codes", "t_pending_sign_ins"):
+            await reset.execute(f"SELECT FROM {table} FOR UPDATE NOWAIT")
+        await reset.rollback()
+        assert (await request).status_code == 200

@@ -11,6 +11,7 @@ from agenthifive.operations.ratelimit import Window
 from agenthifive.people import recovery_codes, totp
 from agenthifive.people.model import Account
 from agenthifive.people.totp import find_step
+from agenthifive.vault.canary import KeyRefused, check_ring
 from agenthifive.vault.hashing import sha256_hex
 from agenthifive.vault.keyring import Keyring
 from agenthifive.words import Role
@@ -403,6 +404,13 @@ async def test_a_secret_that_cannot_be_opened_lets_nobody_in(
     browser = await half_way(stage)
     assert await verify(browser, code=app.now()) == (503, "KEY_UNAVAILABLE")
     assert await verify(browser, recoveryCode=codes[0]) == (200, None), "a recovery code needs no key"
+
+
+async def test_a_key_that_only_an_app_needs_is_missed_at_the_start(stage: Stage, olga: Account) -> None:
+    await enable_totp(stage, await stage.sign_in(OLGA))
+    async with stage.database.transaction() as connection:
+        with pytest.raises(KeyRefused, match=f"1 records sealed under kid {KEYRING.active_kid}"):
+            await check_ring(connection, Keyring.of([b"k" * 32]))
 
 
 async def test_only_the_cookie_itself_manages_the_app(stage: Stage, olga: Account) -> None:

@@ -71,6 +71,8 @@ FIND_ACCOUNT: Final = """
     SELECT id::text AS user_id, email, email_key, name, password_hash, disabled_at IS NOT NULL AS is_disabled
       FROM t_users WHERE id = %(user_id)s
 """
+# Whoever signs in holds the account before its factors, as those do who change them: nobody waits in a circle.
+HOLD_ACCOUNT: Final = f"{FIND_ACCOUNT} FOR NO KEY UPDATE"
 END_SESSIONS: Final = """
     DELETE FROM t_sessions WHERE user_id = %(user_id)s AND id IS DISTINCT FROM %(kept_id)s::uuid
 """
@@ -122,9 +124,12 @@ async def has_factor(connection: Connection, user_id: str) -> bool:
 
 async def find_account(connection: Connection, user_id: str) -> Holder | None:
     """The account whose second factor is asked for."""
-    async with connection.cursor(row_factory=class_row(Holder)) as cursor:
-        await cursor.execute(FIND_ACCOUNT, {"user_id": user_id})
-        return await cursor.fetchone()
+    return await _account(connection, FIND_ACCOUNT, user_id)
+
+
+async def hold_account(connection: Connection, user_id: str) -> Holder | None:
+    """The same; it stays as it is until the transaction ends."""
+    return await _account(connection, HOLD_ACCOUNT, user_id)
 
 
 async def find_totp(connection: Connection, user_id: str, setup_s: float) -> StoredTotp | None:
@@ -209,6 +214,12 @@ async def delete_pending(connection: Connection, user_id: str) -> None:
 async def end_sessions(connection: Connection, user_id: str, *, kept_id: str | None = None) -> int:
     """End the sessions of a person, all but one; how many ended."""
     return (await connection.execute(END_SESSIONS, {"user_id": user_id, "kept_id": kept_id})).rowcount
+
+
+async def _account(connection: Connection, statement: str, user_id: str) -> Holder | None:
+    async with connection.cursor(row_factory=class_row(Holder)) as cursor:
+        await cursor.execute(statement, {"user_id": user_id})
+        return await cursor.fetchone()
 
 
 async def _changes(connection: Connection, statement: str, **values: object) -> bool:

@@ -142,9 +142,8 @@ async def remove_passkey(
 async def begin_proving(body: OptionsBody, request: Request, unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
     """Options for `navigator.credentials.get`. Only who proved a first factor is told their own passkeys."""
     refuse_foreign_origin(request, people.web_url)
-    return _answer(
-        people, await people.passkeys.request_options(await unit.begin(), await _known(request, unit, people))
-    )
+    user_id = await _known(request, unit, people)
+    return _answer(people, await people.passkeys.request_options(await unit.begin(), user_id))
 
 
 @routes.post(
@@ -169,11 +168,11 @@ async def finish_proving(body: CredentialBody, request: Request, unit: UnitOfReq
 
 async def _known(request: Request, unit: UnitOfRequest, people: People) -> str | None:
     """Who this browser already proved to be: half-way through a sign-in, or signed in."""
+    cookie = session_cookie(request, people.sessions)
+    session = None if cookie is None else await people.sessions.find(cookie)  # before this unit holds a connection
     pending = await people.pendings.find(await unit.begin(), pending_cookie(request), time.time())
     if pending is not None:
         return pending.user_id
-    cookie = session_cookie(request, people.sessions)
-    session = None if cookie is None else await people.sessions.find(cookie)
     return None if session is None else session.user.id
 
 

@@ -17,7 +17,7 @@ SPEND_CHALLENGE: Final = """
     INSERT INTO t_spent_challenges (challenge_hash) VALUES (%(challenge_hash)s) ON CONFLICT DO NOTHING
 """
 # Held by whoever adds or removes a way in of this person, until the transaction ends.
-LOCK_USER: Final = "SELECT FROM t_users WHERE id = %(user_id)s AND disabled_at IS NULL FOR NO KEY UPDATE"
+LOCK_USER: Final = "SELECT FROM t_users WHERE id = %(user_id)s FOR NO KEY UPDATE"
 _COLUMNS: Final = "id::text, name, created_at, last_used_at"
 INSERT: Final = f"""
     INSERT INTO t_passkeys (id, user_id, credential_id, public_key, sign_count, transports, aaguid, name)
@@ -78,9 +78,9 @@ async def spend_challenge(connection: Connection, challenge_hash: str) -> bool:
     return (await connection.execute(SPEND_CHALLENGE, {"challenge_hash": challenge_hash})).rowcount == 1
 
 
-async def lock_user(connection: Connection, user_id: str) -> bool:
-    """Hold an account; false when it is disabled or gone."""
-    return (await connection.execute(LOCK_USER, {"user_id": user_id})).rowcount == 1
+async def lock_user(connection: Connection, user_id: str) -> None:
+    """Wait until nobody else changes the ways in of this person; held until the transaction ends."""
+    await connection.execute(LOCK_USER, {"user_id": user_id})
 
 
 async def insert(

@@ -111,7 +111,9 @@ class Passkeys:
             sign_count = self._party.verify_assertion(challenge, passkey, credential)
         except Unproven:
             return Answer(user_id, is_proven=False)
-        return Answer(user_id, await passkey_store.note_use(await unit.begin(), passkey.id, sign_count))
+        connection = await unit.begin()
+        await factor_store.hold_account(connection, passkey.user_id)
+        return Answer(user_id, await passkey_store.note_use(connection, passkey.id, sign_count))
 
     async def list_passkeys(self, connection: Connection, user_id: str) -> list[Passkey]:
         """The passkeys of a person, oldest first."""

@@ -58,7 +58,7 @@ class SecondStep:
         await unit.finish()  # the try counts, whatever comes of it
         await self._limiter.take(RateLimit.SECOND_FACTOR, pending.user_id)
         connection = await unit.begin()
-        account = await factor_store.find_account(connection, pending.user_id)
+        account = await factor_store.hold_account(connection, pending.user_id)
         if account is None or not pending.holds_for(account):
             raise _gone()
         if not await factor_store.spend_pending(connection, pending.id):
