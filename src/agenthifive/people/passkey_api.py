@@ -108,7 +108,7 @@ async def finish_adding(
 async def list_passkeys(caller: Annotated[Caller, _OWN], unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
     """The caller's passkeys, oldest first."""
     passkeys = await people.passkeys.list_passkeys(await unit.begin(), str(caller.user_id))
-    return JsonAnswer({"passkeys": [_members(passkey) for passkey in passkeys]})
+    return JsonAnswer([_members(passkey) for passkey in passkeys])
 
 
 @routes.patch("/api/auth/passkeys/{passkey_id}", errors=["NOT_FOUND"])
@@ -117,7 +117,7 @@ async def rename_passkey(
 ) -> JsonAnswer:
     """Give a passkey another name."""
     passkey = await people.passkeys.rename(unit, str(caller.user_id), passkey_id, body.name)
-    return JsonAnswer({"passkey": _members(passkey)})
+    return JsonAnswer(_members(passkey))
 
 
 @routes.delete(
