@@ -115,7 +115,7 @@ class RelyingParty:
             if made is None or made.credential_id != registration.raw_id:
                 raise Unproven("the attestation is about another credential")
             key = made.public_key
-            if not isinstance(key, _ALGORITHMS):
+            if type(key) not in _ALGORITHMS:
                 raise Unproven("a kind of key that was not asked for")
             public_key = cbor.encode(key)
             if len(public_key) > _PUBLIC_KEY_MAX:
