@@ -11,9 +11,10 @@ from bench.backup_log import write_log
 
 from agenthifive.db.programs import ProgramError, Target
 from agenthifive.operations import adoption, restore
-from agenthifive.operations.backup import Backup, BackupDamaged, BackupError, take_backup
+from agenthifive.operations.backup import SEALED, Backup, BackupDamaged, BackupError, take_backup
 from agenthifive.operations.manifest import Head, ManifestError
 from agenthifive.operations.restore import KeysMissing, NotEmpty, TooNew, check_backup, require_kids, restore_backup
+from agenthifive.vault.sealed_columns import SEALED_COLUMNS
 from databases import TestDatabase, empty_database, fresh_database
 
 ENVIRON = {"PATH": "/usr/bin:/bin"}
@@ -100,6 +101,12 @@ def test_the_log_is_the_same_to_the_last_byte(backup: Backup, source: TestDataba
         assert adoption.compare_with_anchor(connection, further) == [
             f"rollback: chain {head.chain_id} ends at row {head.seq}, the anchor knows {head.seq + 9}"
         ]
+
+
+def test_an_adoption_opens_every_sealed_column_of_the_schema(source: TestDatabase) -> None:
+    """A new one is one line in vault/sealed_columns.py."""
+    found = ask(Target(source.app_dsn, ENVIRON), SEALED)
+    assert sorted(found) == sorted((column.table, column.column) for column in SEALED_COLUMNS)
 
 
 def test_the_checks_before_a_restore_are_in_order(backup: Backup, tmp_path: Path) -> None:
