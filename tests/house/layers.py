@@ -59,7 +59,6 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("catalog.catalog", "broker.host"): "host names of the settings are read by the reader that reads those of calls",
     ("catalog.fields", "broker.target"): "base addresses are read by the one strict parser of addresses",
     ("catalog.generic_http", "broker.target"): "the same",
-    ("vault.canary", "db.database"): "the check values of the keys are rows",
     ("db.unit", "audit.chains"): "a change and its audit rows are one transaction",
     ("db.unit", "audit.model"): "the same",
     ("edge.gatekeeper", "operations.ratelimit"): "failed credentials are counted before anybody is known",

@@ -2,6 +2,7 @@
 
     signal -> not ready, still serving (balancers notice) -> listener closed -> calls in flight finish
            -> what is left is cut and recorded -> audit queue flushed -> exit      a second signal skips ahead
+    SIGHUP -> the keys are read again
 
 Source: contract/operations.md sections 11 and 12.
 """
@@ -35,6 +36,7 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Our handlers while we serve."""
         previous = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self.handle_hang_up)
         try:
             yield
         finally:
@@ -53,6 +55,10 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().call_soon_threadsafe(self._drain_later)
         else:
             self._begin_exit()
+
+    def handle_hang_up(self, sig: int, frame: FrameType | None) -> None:
+        """Load the keys of the settings again; calls go on."""
+        asyncio.get_running_loop().call_soon_threadsafe(self._app.keys.request_reload)
 
     def _drain_later(self) -> None:
         asyncio.get_running_loop().call_later(self._delay_s, self._begin_exit)
