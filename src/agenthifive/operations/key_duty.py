@@ -108,13 +108,16 @@ class KeyDuty:
     async def reload(self) -> None:
         """Load the keys of the settings; whatever is wrong with them, those in force stay, and the log says why."""
         async with self._reload_lock:
-            self._owes_reload = False
+            self._owes_reload, request = False, self._request
             try:
+                async with self._database.transaction(read_only=True) as link:
+                    request = await store.request(link)
                 self._problem = await self._load()
             except (KeyRefused, ValueError, AppError) as error:
                 self._problem = str(error)
             except (psycopg.Error, PoolTimeout, OSError) as error:
                 self._owes_reload, self._problem = True, f"the database failed ({type(error).__name__})"
+            self._request = request
             if self._problem is not None:
                 log.error("keys_not_loaded", problem=self._problem)
             with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
@@ -149,8 +152,6 @@ class KeyDuty:
 
     async def _load(self) -> str | None:
         """The way of a reload; what keeps it from its end, or None."""
-        async with self._database.transaction(read_only=True) as link:
-            self._request = await store.request(link)
         if self._read is None:
             return "this process was started without a way to read its keys again"
         wanted = await asyncio.to_thread(self._read)
