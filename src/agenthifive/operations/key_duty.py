@@ -1,8 +1,8 @@
 """What a serving process does about its keys: prove them, load others while calls go on, count seals, re-encrypt.
 
-    start:  check -> activate -> appear among the replicas          every 10 s: write down seals, appear, check,
-    reload: read -> check -> hold -> (all replicas hold it?)                    re-encrypt if old kids are in use
-            -> activate -> forget grants -> drop what left later
+    start:  check -> activate -> appear among the replicas            every 3 s:  appear
+    reload: read -> check -> hold -> (all replicas hold it?)          every 10 s: write down seals, check,
+            -> activate -> forget grants -> drop what left later                  re-encrypt if old kids are in use
 
 A key that becomes active is first only held: no replica meets a kid it cannot open. A key that leaves opens for some
 seconds more what calls in flight carry. Source: contract/operations.md sections 1.3, 1.5 and 1.6.
@@ -30,6 +30,7 @@ from agenthifive.vault.canary import KeyRefused
 from agenthifive.vault.keyring import Keyring
 
 WATCH_S: Final = 10.0
+PRESENCE_S: Final = 3.0
 LINGER_S: Final = 30.0
 _PATIENCE_S: Final = 10.0
 _ASK_AGAIN_S: Final = 0.1
@@ -74,7 +75,10 @@ class KeyDuty:
     @property
     def jobs(self) -> Sequence[Job]:
         """The timers of this room."""
-        return (Job("key_watch", WATCH_S, self.watch, is_shared=False),)
+        return (
+            Job("key_presence", PRESENCE_S, self.be_present, is_shared=False),
+            Job("key_watch", WATCH_S, self.watch, is_shared=False),
+        )
 
     async def start(self) -> None:
         """Prove the keys, and put a new one in force. Raises: KeyRefused, psycopg.Error."""
@@ -128,6 +132,10 @@ class KeyDuty:
                 if is_called_for:
                     self.begin_reencryption()
 
+    async def be_present(self, unit: Unit) -> None:
+        """Stay among the replicas."""
+        await self._appear(await unit.begin())
+
     async def watch(self, unit: Unit) -> None:
         """The regular round."""
         if self._owes_reload:
@@ -135,7 +143,6 @@ class KeyDuty:
         await self._write_seals(unit)
         link = await unit.begin()
         await self._check(link)
-        await self._appear(link)
         if await self._is_called_for(link):
             unit.after_commit(self.begin_reencryption)
 

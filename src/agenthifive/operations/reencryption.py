@@ -22,7 +22,7 @@ from agenthifive.vault.keyring import Keyring
 from agenthifive.vault.sealed_columns import SEALED_COLUMNS, SealedColumn
 from agenthifive.words import AuditAction, AuditDecision
 
-SILENT_S: Final = 25.0
+SILENT_S: Final = 10.0
 """A process nobody has heard of for so long is gone."""
 
 _SLICE_S: Final = 0.005
