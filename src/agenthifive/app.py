@@ -23,6 +23,7 @@ from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.database_url import database_endpoints
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import SYSTEM, Unit
+from agenthifive.key_reading import read_keyring
 from agenthifive.operations.health import CLOCK_MAX_S, Health
 from agenthifive.operations.instance import identify
 from agenthifive.operations.jobs import Job, Jobs
@@ -176,16 +177,6 @@ class Application:
         own = self.chain.chain_id
         rows = (*self.broker.writer.chain_ids, *self.keeper.token_writer.chain_ids)
         return [*rows, *([own] if own is not None else [])]
-
-
-def read_keyring(settings: Settings) -> Keyring:
-    """The keys of the settings. Raises: ValueError naming the variable."""
-    active = settings.encryption_key
-    previous = settings.encryption_key_previous
-    return Keyring.parse(
-        active.get_secret_value() if active is not None else "",
-        previous.get_secret_value() if previous is not None else "",
-    )
 
 
 def _database_options(settings: Settings, dsn: str) -> DatabaseOptions:

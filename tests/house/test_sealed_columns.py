@@ -60,7 +60,9 @@ def test_every_companion_belongs_to_a_registered_column(columns: frozenset[str])
 
 
 def test_every_explanation_is_needed(columns: frozenset[str]) -> None:
-    assert [name for name in NO_SECRETS if name not in columns or not SECRET_LOOKING.search(name.partition(".")[2])] == []
+    assert [
+        name for name in NO_SECRETS if name not in columns or not SECRET_LOOKING.search(name.partition(".")[2])
+    ] == []
 
 
 def _kid(column: object) -> str:

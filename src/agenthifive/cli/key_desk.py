@@ -114,7 +114,7 @@ class KeyDesk:
 
 def read_ring(settings: "Settings") -> "Keyring":
     """The keys of the settings. Raises: CommandError."""
-    from agenthifive.app import read_keyring
+    from agenthifive.key_reading import read_keyring
 
     try:
         return read_keyring(settings)
