@@ -62,7 +62,7 @@ async def test_nothing_to_do_leaves_no_trace(keys: KeyGround) -> None:
     await keys.add_credential(ring)
     before = await keys.audited()
     run = await job(keys, ring).run()
-    assert run == Run(0, [])
+    assert run == Run(0, [], is_complete=True)
     assert await keys.audited() == before
 
 

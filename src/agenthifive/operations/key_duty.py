@@ -1,6 +1,6 @@
 """What a serving process does about its keys: prove them, load others while calls go on, count seals, re-encrypt.
 
-    start:  check -> activate -> appear among the replicas            every 3 s:  appear
+    start:  check -> activate -> appear among the replicas            every 2 s:  appear
     reload: read -> check -> hold -> (all replicas hold it?)          every 10 s: write down seals, check,
             -> activate -> forget grants -> drop what left later                  re-encrypt if old kids are in use
 
@@ -25,16 +25,18 @@ from agenthifive.ids import new_id
 from agenthifive.operations import key_store as store
 from agenthifive.operations.jobs import Job
 from agenthifive.operations.key_check import check_ring, is_ring_good, put_in_force
-from agenthifive.operations.reencryption import SILENT_S, Pace, Reencryptor
+from agenthifive.operations.reencryption import SILENT_S, Pace, Reencryptor, Run
 from agenthifive.vault.canary import KeyRefused
 from agenthifive.vault.keyring import Keyring
 
 WATCH_S: Final = 10.0
-PRESENCE_S: Final = 3.0
+PRESENCE_S: Final = 2.0
 LINGER_S: Final = 30.0
 _PATIENCE_S: Final = 10.0
 _ASK_AGAIN_S: Final = 0.1
 _COUNT_EVERY: Final = 30  # rounds
+_TELL_EVERY: Final = 10_000  # records
+_LISTED: Final = 100
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +70,7 @@ class KeyDuty:
         self._has_warned = False
         self._unreadable = 0
         self._rounds = 0
+        self._told = 0
         self._reload_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._work: asyncio.Task[None] | None = None
@@ -242,11 +245,23 @@ class KeyDuty:
 
     async def _reencrypt(self) -> None:
         try:
-            run = await self._reencryptor.run()
+            run = await self._reencryptor.run(self._note_progress)
         except (psycopg.Error, PoolTimeout, OSError, AppError) as error:
             log.warning("reencryption_interrupted", error=type(error).__name__)
-        else:
-            self._unreadable = 0 if run is None else len(run.unreadable)
+            return
+        self._unreadable = 0 if run is None else len(run.unreadable)
+        if run is not None and run.total:
+            unreadable = sorted(run.unreadable)[:_LISTED]
+            say = log.info if run.is_complete else log.error
+            say("reencryption_ended", isComplete=run.is_complete, done=run.done, unreadable=unreadable)
+            async with self._database.transaction(read_only=True) as link:
+                self.records = await store.totals(link)
+
+    def _note_progress(self, run: Run) -> None:
+        """Tell every so often."""
+        if run.done // _TELL_EVERY > self._told // _TELL_EVERY or not self._told:
+            log.info("reencryption_progress", done=run.done, total=run.total)
+        self._told = run.done
 
     async def _write_seals(self, unit: Unit) -> None:
         """Add what this process has sealed to what all have; learn the sum."""

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import structlog
-
 from agenthifive.db.database import Connection, Database
 from agenthifive.db.unit import Unit
 from agenthifive.operations import key_store as store
@@ -22,14 +20,12 @@ from agenthifive.vault.keyring import Keyring
 from agenthifive.vault.sealed_columns import SEALED_COLUMNS, SealedColumn
 from agenthifive.words import AuditAction, AuditDecision
 
-SILENT_S: Final = 10.0
+SILENT_S: Final = 6.0
 """A process nobody has heard of for so long is gone."""
 
 _SLICE_S: Final = 0.005
 _AGAIN_S: Final = 0.2
 _IDLE_PASSES: Final = 25
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +38,18 @@ class Pace:
 
 @dataclass(slots=True)
 class Run:
-    """A run under way. Shapes: unreadable: `table.column id` of records that could not be opened."""
+    """A run under way.
+
+    Shapes:
+        unreadable: `table.column id` of records that could not be opened.
+        is_complete: whether the count at the end was 0.
+    """
 
     total: int
     kids: Sequence[str]
     done: int = 0
     unreadable: set[str] = field(default_factory=set)
+    is_complete: bool = False
 
 
 class Reencryptor:
@@ -80,6 +82,7 @@ class Reencryptor:
         left = await self._count_left(active)
         run = Run(sum(left.values()), sorted(left))
         if not left:
+            run.is_complete = True
             return run
         async with self._make_unit() as unit:
             link = await unit.begin()
@@ -87,7 +90,6 @@ class Reencryptor:
                 return run
             await store.begin_reencryption(link, run.total)
             unit.record(AuditAction.KEY_REENCRYPTION_STARTED, {"kids": [*run.kids], "records": run.total})
-        log.info("reencryption_started", kids=run.kids, records=run.total)
         idle = 0
         while sum(left.values()) > len(run.unreadable) and idle < _IDLE_PASSES:
             before = run.done + len(run.unreadable)
@@ -105,10 +107,7 @@ class Reencryptor:
             await store.finish_reencryption(await unit.begin())
             if not left:
                 unit.record(AuditAction.KEY_REENCRYPTION_COMPLETED, {"kids": [*run.kids], "records": run.done})
-        if left:
-            log.error("reencryption_incomplete", left=dict(left), unreadable=sorted(run.unreadable)[:100])
-        else:
-            log.info("reencryption_completed", kids=run.kids, records=run.done)
+        run.is_complete = not left
 
     async def _pass(self, active: str, run: Run, on_progress: Callable[[Run], None]) -> bool:
         """Once through every column; False when it is over before its end."""
@@ -157,7 +156,6 @@ class Reencryptor:
         for record in fresh.values():
             members = {"table": column.table, "column": column.column, "rowId": record.id, "kid": record.kid}
             unit.record(AuditAction.KEY_REENCRYPTION_RECORD_FAILED, members, decision=AuditDecision.ERROR)
-            log.error("reencryption_record_failed", **members)
         return len(sealed), set(fresh)
 
     async def _count_left(self, active: str) -> Mapping[str, int]:
