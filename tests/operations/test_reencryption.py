@@ -176,9 +176,13 @@ async def test_replicas_hear_of_changed_credentials_but_not_of_resealed_ones(key
     await job(keys, ring).run()
     assert await totals(keys) == {NEW_KID: 1}
     assert await counter() == before
-    await keys.ask("UPDATE t_connections SET encrypted_tokens = NULL, encrypted_tokens_kid = NULL,"
-                   " status = 'revoked' WHERE id = %s", row_id)  # fmt: skip
-    assert await counter() == before + 1
+    async with keys.database.transaction() as link:
+        assert await store.enter_batch(link, NEW_KID)
+        await link.execute("UPDATE t_connections SET label = 'other' WHERE id = %s", [row_id])
+        await link.execute(
+            "UPDATE t_connections SET encrypted_tokens = NULL, encrypted_tokens_kid = NULL WHERE id = %s", [row_id]
+        )
+    assert await counter() == before + 2
 
 
 async def test_it_keeps_its_pace(keys: KeyGround, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,10 +26,19 @@ CREATE TABLE t_key_reencryption (
 );
 
 -- Sealing the same credential under another key changes no grant: whoever remembers the old envelope can open it as long
--- as the old key is loaded, and forgets it when keys are loaded. Only the transaction of the job says so, and only for
--- its own rows; every other change is announced as before.
+-- as the old key is loaded, and forgets it when keys are loaded. The transaction of the job says that it re-encrypts;
+-- an update that changes anything but the envelope is announced all the same.
+CREATE FUNCTION announce_connection() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND current_setting('agenthifive.reencrypts', true) = 'on' AND NEW.encrypted_tokens IS NOT NULL
+        AND to_jsonb(OLD) - 'encrypted_tokens' - 'encrypted_tokens_kid'
+          = to_jsonb(NEW) - 'encrypted_tokens' - 'encrypted_tokens_kid' THEN
+        RETURN NULL;
+    END IF;
+    PERFORM announce_change(CASE WHEN TG_OP = 'DELETE' THEN OLD.workspace_id ELSE NEW.workspace_id END);
+    RETURN NULL;
+END $$;
 DROP TRIGGER t_connections_change ON t_connections;
 CREATE TRIGGER t_connections_change AFTER INSERT OR DELETE OR UPDATE OF status, encrypted_tokens, metadata, label,
     generation, deleted_at, access_expires_at ON t_connections
-    FOR EACH ROW WHEN (current_setting('agenthifive.reencrypts', true) IS DISTINCT FROM 'on')
-    EXECUTE FUNCTION announce_row();
+    FOR EACH ROW EXECUTE FUNCTION announce_connection();
