@@ -76,7 +76,7 @@ def two_replicas(
     settings = {
         **egress_settings(origin),
         "DATABASE_URL": app_dsn,
-        "REENCRYPT_BATCH_SIZE": "25",
+        "REENCRYPT_BATCH_SIZE": str(min(200, max(25, records // 80))),
         "REENCRYPT_MAX_ROWS_PER_SECOND": str(rows_per_s),
     }
     key = os.urandom(32)

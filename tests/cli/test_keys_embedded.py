@@ -1,6 +1,7 @@
 """`keys rotate` beside a running server with its own database: the whole procedure, one command, nobody disturbed."""
 
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from bench.client import bearer
 from bench.instance import Instance, running_instance
 
 from agenthifive.secrets_env import read_secrets_env
+from agenthifive.vault.envelope import Key
 from cli.server import Script, serving
 
 
@@ -46,6 +48,12 @@ def test_one_command_replaces_the_key_of_a_running_server(called: tuple[Instance
     assert states == {told["kid"]: ("active", 1), told["retired"][0]: ("retired", 0)}
     assert instance.process is not None
     assert (instance.pid, instance.process.poll()) == (pid, None)
+    third = os.urandom(32)  # a rotation that was cut off after its first step is finished, not begun anew
+    env = instance.home / "secrets.env"
+    env.write_text(env.read_text().replace(new, f"{third.hex()},{new}"))
+    done = instance.run("--json", "keys", "rotate")
+    assert json.loads(done.stdout)["data"]["kid"] == Key(third).kid
+    assert read_secrets_env(instance.home)["ENCRYPTION_KEY"] == third.hex()
     instance.stop()
     instance.begin("serve")
     instance.wait_until_healthy()

@@ -121,11 +121,12 @@ async def test_a_new_key_seals_only_when_every_replica_can_open_it(
 async def test_a_key_that_left_the_settings_serves_calls_in_flight(
     keys: KeyGround, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_duty, "LINGER_S", 0.05)
     async with serving(keys, NEW, OLD, read=lambda: Keyring.of([NEW])) as duty:
         carried = Keyring.of([OLD]).seal(b"x", "t", "c", "1", None)
         await duty.reload()
         assert duty.keyring.open(carried.text, "t", "c", "1", None).reveal() == b"x"
+        monkeypatch.setattr(key_duty, "LINGER_S", 0.0)
+        await duty.reload()
         await until(lambda: duty.keyring.kids == (NEW_KID,))
 
 
