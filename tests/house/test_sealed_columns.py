@@ -16,6 +16,8 @@ NO_SECRETS: Mapping[str, str] = {
     "t_users.email_key": "the address in its comparable form",
     "t_sign_in_failures.account_key": "a hash of the address",
     "t_agents.public_key_jwk": "public",
+    "t_passkeys.credential_id": "the public name of a passkey",
+    "t_passkeys.public_key": "public",
     "t_agents.key_alg": "names the algorithm",
     "t_agents.key_kid": "names the public key",
     "t_agents.key_changed_at": "an instant",
