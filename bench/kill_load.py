@@ -88,11 +88,12 @@ class Load:
         )
         self.seen.sent += 1
         writer.write(head.encode() + content)
-        status, body = await asyncio.wait_for(_read_answer(reader), _PATIENCE_S)
+        status, body = await asyncio.wait_for(read_answer(reader), _PATIENCE_S)
         self.seen.note(path, status, body)
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, Any]:
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, Any]:
+    """Status and JSON of the next answer. Raises: OSError, IncompleteReadError."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     length = next(line.partition(":")[2] for line in head.splitlines() if line.startswith("content-length:"))
     return int(head.split(" ", 2)[1]), json.loads(await reader.readexactly(int(length)))

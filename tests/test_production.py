@@ -237,6 +237,29 @@ def test_a_weaker_choice_starts_with_one_warning(choice: dict[str, str], words: 
     assert words in line
 
 
+@pytest.mark.parametrize(
+    ("active", "previous", "words"),
+    [
+        ("a,a", "", "ENCRYPTION_KEY: holds a key twice"),
+        ("a", "b,B", "ENCRYPTION_KEY_PREVIOUS: holds a key twice"),
+        ("a", "b,a", "ENCRYPTION_KEY_PREVIOUS: holds the active key; was the new key forgotten?"),
+        ("a,b", "b", "ENCRYPTION_KEY_PREVIOUS: holds a key that ENCRYPTION_KEY holds too"),
+    ],
+)
+def test_a_key_that_is_given_twice_counts_once_with_a_warning(
+    active: str, previous: str, words: str, tmp_path: Path
+) -> None:
+    keys = {"a": SOUND["ENCRYPTION_KEY"], "b": "5f" * 15 + "a1" * 17, "B": ("5f" * 15 + "a1" * 17).upper()}
+    settings = {
+        "ENCRYPTION_KEY": ",".join(keys[one] for one in active.split(",")),
+        "ENCRYPTION_KEY_PREVIOUS": ",".join(keys[one] for one in previous.split(",") if one),
+    }
+    loaded = load(tmp_path, **{**SOUND, **settings})
+    assert found(loaded) == []
+    (line,) = list_start_warnings(loaded)
+    assert line.startswith(words)
+
+
 def test_values_at_the_edge_do_not_warn(tmp_path: Path) -> None:
     loaded = load(
         tmp_path,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agenthifive.settings import LoadedSettings, SettingsRefused, load_settings
 from agenthifive.settings_later import LATER_NAMES
-from agenthifive.settings_sources import Place, find_near_misses, is_within_distance, parse_env
+from agenthifive.settings_sources import Place, find_near_misses, is_within_distance, parse_env, replace_entry
 
 SECRET = "k3Yq8-vN1x_Zb5Rt7Lm0Wp4Sd9Gh2Jc6"
 OTHER_SECRET = "Zz3Yq8-vN1x_Zb5Rt7Lm0Wp4Sd9Gh2Jc"
@@ -271,3 +271,19 @@ def test_no_near_miss_is_lost_to_the_quick_filter(name: str, data: st.DataObject
     misspelled = "".join(text)
     place = Place("here", {misspelled: "x"})
     assert bool(list(find_near_misses([place], [name], []))) == (misspelled != name)
+
+
+@pytest.mark.parametrize(
+    ("content", "changed"),
+    [
+        ("", "KEY=new\n"),
+        ("A=1", "A=1\nKEY=new\n"),
+        ("# KEY=old\nKEY=old\nB=2\n", "# KEY=old\nKEY=new\nB=2\n"),
+        ("export KEY='two\nlines' # why\nB=2", "KEY=new\nB=2"),
+        ("KEY=first\nKEY=last\n", "KEY=first\nKEY=new\n"),
+        ('TEXT="\nKEY=inside\n"\nKEY=old\n', 'TEXT="\nKEY=inside\n"\nKEY=new\n'),
+    ],
+)
+def test_the_entry_that_counts_is_replaced_and_nothing_else(content: str, changed: str) -> None:
+    assert replace_entry(content, "KEY", "new") == changed
+    assert parse_env(changed, Path("env"))["KEY"] == "new"

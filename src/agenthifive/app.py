@@ -7,7 +7,7 @@ Nothing listens before `start()` has returned. Source: contract/operations.md se
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -23,14 +23,17 @@ from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.database_url import database_endpoints
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import SYSTEM, Unit
+from agenthifive.key_reading import read_keyring
 from agenthifive.operations.health import CLOCK_MAX_S, Health
 from agenthifive.operations.instance import identify
 from agenthifive.operations.jobs import Job, Jobs
 from agenthifive.operations.journal import Journal
+from agenthifive.operations.key_duty import KeyDuty
+from agenthifive.operations.key_figures import KeyFigures
 from agenthifive.operations.logs import is_readable
 from agenthifive.operations.metrics import Metrics
+from agenthifive.operations.reencryption import Pace
 from agenthifive.settings import Settings
-from agenthifive.vault.canary import check_ring, is_ring_good
 from agenthifive.vault.keyring import Keyring
 from agenthifive.words import AuditAction
 
@@ -47,8 +50,17 @@ class ClockRefused(RuntimeError):
 class Application:
     """One process's AgentHiFive. `gate` is the ASGI application to serve between `start` and `stop`."""
 
-    def __init__(self, settings: Settings, dsn: str, listen_dsn: str | None = None, **doubles: Any) -> None:
-        """`doubles` replace parts in tests: `resolve` answers DNS questions."""
+    def __init__(
+        self,
+        settings: Settings,
+        dsn: str,
+        listen_dsn: str | None = None,
+        *,
+        reread: Callable[[], Settings] | None = None,
+        **doubles: Any,
+    ) -> None:
+        """`reread` reads the settings again, for the keys in them. `doubles` replace parts in tests: `resolve` answers
+        DNS questions."""
         self.settings = settings
         self.database = Database(_database_options(settings, dsn))
         self._listen = Database(_database_options(settings, listen_dsn or dsn))
@@ -59,6 +71,7 @@ class Application:
             is_on=settings.log_level in ("debug", "info"), is_readable=is_readable(settings.log_format)
         )
         self._dsn = dsn
+        self._reread = reread
         self._doubles = doubles
         self._stack = contextlib.AsyncExitStack()
 
@@ -71,7 +84,17 @@ class Application:
         self.instance, self.restored_at_s = identity.instance, identity.restored_at_s
         self.chain = AdminChain(self.database, self.instance)
         await self.chain.open()
-        await self._check_keys()
+        self.keys = KeyDuty(
+            self.database,
+            self.unit,
+            self.keyring,
+            None if self._reread is None else self._read_keys_again,
+            mode=self.settings.encryption_key_mode,
+            pace=Pace(self.settings.reencrypt_batch_size, self.settings.reencrypt_max_rows_per_second),
+        )
+        self._stack.push_async_callback(self.keys.close)
+        await self.keys.start()
+        self.metrics.registry.register(KeyFigures(self.keys))
         self.keeper: Keeper = make_keeper(self)
         self.broker: BrokerRoom = await make_broker(self, self._listen.dedicated, _own_endpoints(self), self._doubles)
         self._stack.callback(self.keeper.people.close)
@@ -81,12 +104,12 @@ class Application:
             is_audit_up=lambda: self.broker.writer.is_healthy,
             is_fresh=lambda: self.broker.changes.is_fresh,
             are_policies_whole=lambda: self.broker.grants.are_policies_whole,
-            check_keys=lambda connection: is_ring_good(connection, self.keyring),
+            check_keys=self.keys.is_good,
         )
         management = make_rooms(self)
         self.management: FastAPI = management
         self.gate = make_gate(self, management)
-        jobs = Jobs([*self._own_jobs(), *self.keeper.jobs, *self.broker.jobs], self.unit)
+        jobs = Jobs([*self._own_jobs(), *self.keys.jobs, *self.keeper.jobs, *self.broker.jobs], self.unit)
         jobs.start()
         self._stack.push_async_callback(jobs.close)
         async with self.unit() as unit:
@@ -131,10 +154,9 @@ class Application:
                     f"at most {CLOCK_MAX_S:.0f} are allowed. Synchronise the clocks."
                 )
 
-    async def _check_keys(self) -> None:
-        async with self.unit() as unit:
-            if await check_ring(await unit.begin(), self.keyring):
-                unit.record(AuditAction.ENCRYPTION_KEY_ACTIVATED, {"kid": self.keyring.active_kid, "mode": "env"})
+    def _read_keys_again(self) -> Keyring:
+        assert self._reread is not None
+        return read_keyring(self._reread())
 
     def _own_jobs(self) -> Sequence[Job]:
         return (
@@ -156,16 +178,6 @@ class Application:
         own = self.chain.chain_id
         rows = (*self.broker.writer.chain_ids, *self.keeper.token_writer.chain_ids)
         return [*rows, *([own] if own is not None else [])]
-
-
-def read_keyring(settings: Settings) -> Keyring:
-    """The keys of the settings. Raises: ValueError naming the variable."""
-    active = settings.encryption_key
-    previous = settings.encryption_key_previous
-    return Keyring.parse(
-        active.get_secret_value() if active is not None else "",
-        previous.get_secret_value() if previous is not None else "",
-    )
 
 
 def _database_options(settings: Settings, dsn: str) -> DatabaseOptions:

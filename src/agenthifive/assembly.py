@@ -45,8 +45,12 @@ from agenthifive.edge.gatekeeper import Gatekeeper, LookUps
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
 from agenthifive.operations import api as operations_api
+from agenthifive.operations import keys_api
 from agenthifive.operations import pages as operations_pages
 from agenthifive.operations.jobs import Job
+from agenthifive.operations.key_admin import KeyAdmin
+from agenthifive.operations.key_duty import KeyDuty
+from agenthifive.operations.key_store import KEYS_WORKSPACE
 from agenthifive.operations.ratelimit import RateLimiter, Window, sweep_limits
 from agenthifive.operations.tally import Tally
 from agenthifive.people import api as people_api
@@ -131,7 +135,7 @@ async def make_broker(
     settings, database = app.settings, app.database
     grants = Grants(database, app.catalog, creator_stops=settings.disabled_user_stops_agents)
     live = LiveStreams(grants)
-    changes = Changes(connect_listener, partial(_on_change, grants, live))
+    changes = Changes(connect_listener, partial(_on_change, grants, live, app.keys))
     writer = _make_writer(app, "broker", lanes=2)
     guard = read_guard(settings, await asyncio.to_thread(own_addresses, own_endpoints))
     egress = Egress(guard, tls_context(settings.egress_ca_bundle), doubles.get("resolve"))
@@ -163,6 +167,7 @@ async def make_broker(
         max_body_bytes=settings.max_request_body_bytes,
         process_max_in_flight=settings.process_max_in_flight,
     )
+    app.keys.on_loaded = partial(grants.drop, None)
     await writer.start()
     await changes.start()
 
@@ -214,6 +219,7 @@ def make_rooms(app: "Application") -> FastAPI:
             agents_api.routes.router,  # first, because routes are tried in order and agents ask for tokens all day
             operations_api.routes.router,
             operations_pages.routes.router,
+            keys_api.routes.router,
             people_api.routes.router,
             people_pages.routes.router,
             connections_api.routes.router,
@@ -226,6 +232,7 @@ def make_rooms(app: "Application") -> FastAPI:
     state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper)
     state.agents, state.people = app.keeper.agents, app.keeper.people
     state.connections, state.policies = app.broker.connections, app.broker.policies
+    state.keys = KeyAdmin(app.keys)
     state.audit = AuditReader(app.database, app.chain, app.keeper.limiter)
     return management
 
@@ -292,7 +299,10 @@ def _on_connection(sweep: Callable[[Connection], Awaitable[int]]) -> Callable[[U
     return run
 
 
-def _on_change(grants: Grants, live: LiveStreams, workspace_id: str | None) -> None:
+def _on_change(grants: Grants, live: LiveStreams, keys: KeyDuty, workspace_id: str | None) -> None:
+    if workspace_id == KEYS_WORKSPACE:
+        keys.request_reload()
+        return
     grants.drop(workspace_id)
     live.check(workspace_id)
 

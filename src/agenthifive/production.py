@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from agenthifive.database_url import STRONG_PASSWORD_CHARACTERS, DatabaseUrl, read_database_url
 from agenthifive.git_index import GitIndexUnreadable, is_tracked
 from agenthifive.settings import OVERRIDABLE, LoadedSettings, Settings
-from agenthifive.settings_values import NEW_SECRET, Network, is_loopback_host, origin_host, ring_keys
+from agenthifive.settings_values import NEW_SECRET, Network, is_loopback_host, origin_host, ring_keys, split_list
 
 HIGH_SECURITY_TOKEN_TTL_S: Final = 900
 MIN_DISTINCT_CHARACTERS: Final = 10
@@ -81,6 +81,7 @@ def list_start_warnings(loaded: LoadedSettings) -> tuple[str, ...]:
         for problem in _production_problems(loaded)
         if settings.is_development or _is_allowed(problem, settings)
     ]
+    lines.extend(_warn_of_keys(settings))
     lines.extend(_warn_of_open_doors(settings))
     if settings.is_production:
         lines.extend(_warn_of_weak_choices(settings))
@@ -224,6 +225,20 @@ _PRODUCTION: Final[tuple[Check, ...]] = (
     _check_listener,
     _check_env_files,
 )
+
+
+def _warn_of_keys(settings: Settings) -> Iterator[str]:
+    active, previous = (
+        [] if one is None else [key.lower() for key in split_list(one.get_secret_value())]
+        for one in (settings.encryption_key, settings.encryption_key_previous)
+    )
+    for name, keys in (("ENCRYPTION_KEY", active), ("ENCRYPTION_KEY_PREVIOUS", previous)):
+        if len(set(keys)) < len(keys):
+            yield f"{name}: holds a key twice; it counts once [ENC-KEY]"
+    if active and active[0] in previous:
+        yield "ENCRYPTION_KEY_PREVIOUS: holds the active key; was the new key forgotten? It counts once [ENC-KEY]"
+    elif set(active) & set(previous):
+        yield "ENCRYPTION_KEY_PREVIOUS: holds a key that ENCRYPTION_KEY holds too; it counts once [ENC-KEY]"
 
 
 def _warn_of_open_doors(settings: Settings) -> Iterator[str]:

@@ -172,6 +172,26 @@ def is_within_distance(one: str, other: str, limit: int) -> bool:
     return row[-1] <= limit
 
 
+def replace_entry(content: str, name: str, value: str) -> str:
+    """The text of an env file with another value for a name: in the entry that counts, or in a new one at the end.
+
+    Shapes: value: needs no quotes.
+    """
+    position, place = 0, None
+    while position < len(content):
+        if empty := _EMPTY_LINE.match(content, position):
+            position = max(empty.end(), position + 1)
+        elif entry := _ENTRY.match(content, position):
+            position = entry.end()
+            place = entry if entry["name"] == name else place
+        else:
+            newline = content.find("\n", position)
+            position = len(content) if newline < 0 else newline + 1
+    if place is None:
+        return f"{content}{'' if not content or content.endswith(chr(10)) else chr(10)}{name}={value}\n"
+    return f"{content[: place.start()]}{name}={value}\n{content[place.end() :]}"
+
+
 def read_text_file(path: Path) -> str:
     """The text of a small UTF-8 file. Raises: OSError; ValueError, whose words continue the name of the file."""
     with path.open("rb") as file:

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from agenthifive.audit.chains import Instance
 from agenthifive.db.database import Database
+from agenthifive.vault.keyring import Keyring
 from fakes import Received, raw, respond, respond_gzip
 from world import HOST, SECRET, World, make_world
 
@@ -513,6 +514,22 @@ async def test_an_envelope_moved_to_another_row_does_not_open(world: World) -> N
     answer = await two.execute()
     assert (answer.status_code, answer.json()["code"]) == (500, "credential_unreadable")
     assert answer.json()["outcome"] == "not_sent"
+    assert world.provider.received == []
+
+
+async def test_a_key_this_replica_lacks_is_a_matter_for_the_operator_and_may_be_tried_again(world: World) -> None:
+    bot = await world.ready()
+    place = ("t_connections", "encrypted_tokens", bot.connection_id, world.workspace_id)
+    sealed = Keyring.of([bytes(range(32))]).seal(b"{}", *place)
+    await world.execute(
+        "UPDATE t_connections SET encrypted_tokens = %s, encrypted_tokens_kid = %s WHERE id = %s",
+        [sealed.text, sealed.kid, bot.connection_id],
+    )
+    await world.settle()
+    answer = await bot.execute()
+    assert (answer.status_code, answer.json()["code"]) == (503, "key_unavailable")
+    assert answer.json()["outcome"] == "not_sent"
+    assert "retry-after" in answer.headers
     assert world.provider.received == []
 
 

@@ -21,7 +21,8 @@ REVEAL: Mapping[str, str] = {
 SETTING_VALUES: Mapping[str, str] = {
     "settings_values.py": "checks the values it has read",
     "production.py": "refuses example and weak values in production",
-    "app.py": "hands the keys to the keyring",
+    "key_reading.py": "hands the keys to the keyring",
+    "app.py": "reads the addresses of our own databases, which no call may reach",
     "people/assembly.py": "hands the cookie secret to the people room",
     "operations/api.py": "compares the bearer token of /metrics",
     "cli/database.py": "hands the connection strings to the database",

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agenthifive.operations.key_check import check_ring
 from agenthifive.operations.ratelimit import Window
 from agenthifive.people import recovery_codes
 from agenthifive.people.model import Account
 from agenthifive.people.totp import find_step
-from agenthifive.vault.canary import KeyRefused, check_ring
+from agenthifive.vault.canary import KeyRefused
 from agenthifive.vault.hashing import sha256_hex
 from agenthifive.vault.keyring import Keyring
 from agenthifive.words import Role

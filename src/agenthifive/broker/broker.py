@@ -34,7 +34,9 @@ from agenthifive.policy.model import Deny, Hold
 from agenthifive.vault.keyring import Keyring
 
 _JUDGED_IN_PLACE_BYTES = 64 * 1024
-_NO_ROW = frozenset({"invalid_request", "invalid_json", "unavailable", "audit_unavailable", "missing_target"})
+_NO_ROW = frozenset(
+    {"invalid_request", "invalid_json", "unavailable", "key_unavailable", "audit_unavailable", "missing_target"}
+)
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +117,11 @@ class Broker:
         return await self._execute(call, grant, judged, event)
 
     def require_freshness(self) -> None:
-        """Grants older than a second decide nothing. Raises: AppError (unavailable)."""
+        """Grants older than a second decide nothing, and without keys nothing is carried out.
+
+        Raises: AppError (unavailable, key_unavailable).
+        """
+        self._keyring.require_good()
         if not self.changes.is_fresh:
             raise AppError("unavailable", "The current permissions cannot be confirmed right now. Try again shortly.",
                            retry_after_s=2)  # fmt: skip

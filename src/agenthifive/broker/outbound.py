@@ -15,8 +15,8 @@ from agenthifive.broker.judge import Judged
 from agenthifive.broker.model import Call, Grant
 from agenthifive.broker.scrub import SecretScrubber
 from agenthifive.errors import AppError
-from agenthifive.vault.envelope import EnvelopeError
-from agenthifive.vault.keyring import Keyring
+from agenthifive.vault.envelope import EnvelopeError, KeyUnknown
+from agenthifive.vault.keyring import Keyring, KeyUnavailable
 
 USER_AGENT: Final = f"AgentHiFive/{__version__}"
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -52,11 +52,13 @@ def prepare(call: Call, grant: Grant, judged: Judged, keyring: Keyring) -> tuple
 
 
 def unseal(grant: Grant, keyring: Keyring) -> dict[str, Any]:
-    """The credential of a grant. Raises: AppError (credential_unreadable)."""
+    """The credential of a grant. Raises: AppError (credential_unreadable, key_unavailable)."""
     if grant.sealed is None:
         return {}
     try:
         return _decode(keyring.open_placed(grant.sealed).reveal())
+    except KeyUnknown:
+        raise KeyUnavailable from None
     except (EnvelopeError, msgspec.DecodeError):
         raise AppError(
             "credential_unreadable",

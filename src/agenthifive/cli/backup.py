@@ -204,7 +204,7 @@ def _destination(terminal: Terminal, loaded: "LoadedSettings", to: str | None) -
 
 def _read_keys(settings: "Settings") -> "Keyring | None":
     """The ring of the settings; None when there is no key at all. Raises: CommandError."""
-    from agenthifive.app import read_keyring
+    from agenthifive.key_reading import read_keyring
 
     if settings.encryption_key_mode == "env" and settings.encryption_key is None:
         return None

@@ -27,13 +27,6 @@ _MIN_PASSPHRASE: Final = 14
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The backup of the keys.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    group = typer.Typer(help="Keep the encryption keys.", rich_markup_mode=None)
-    add_to(group)
-    app.add_typer(group, name="keys")
-
-
 def add_to(group: typer.Typer) -> None:
     """Add these commands to the group `keys`."""
     group.command("backup")(backup)

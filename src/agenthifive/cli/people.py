@@ -135,8 +135,8 @@ async def _issue_link(desk: "Desk") -> str:
 
 @asynccontextmanager
 async def _people(desk: "Desk") -> "AsyncIterator[People]":
-    from agenthifive.app import read_keyring
     from agenthifive.audit.flood import FloodGate
+    from agenthifive.key_reading import read_keyring
     from agenthifive.operations.ratelimit import RateLimiter
     from agenthifive.people.assembly import read_options
     from agenthifive.people.service import People

@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -19,7 +20,7 @@ from agenthifive.cli.console import CommandError, Exit, Terminal, begin
 
 if TYPE_CHECKING:
     from agenthifive.cli.database import Place
-    from agenthifive.settings import LoadedSettings
+    from agenthifive.settings import LoadedSettings, Settings
 
 _RETRY_S: Final = 0.5
 
@@ -165,7 +166,7 @@ def _run(terminal: Terminal, loaded: "LoadedSettings", place: "Place") -> None:
     settings = loaded.settings
     configure_logs(settings.log_level, settings.log_format)
     try:
-        application = Application(settings, place.app_dsn, place.listen_dsn)
+        application = Application(settings, place.app_dsn, place.listen_dsn, reread=partial(_reread, terminal))
         uvloop.run(serve_application(application, Welcome(terminal).begin))
     except KeyRefused as error:
         raise CommandError(str(error), exit_code=Exit.INTEGRITY, code="keys") from None
@@ -178,6 +179,14 @@ def _run(terminal: Terminal, loaded: "LoadedSettings", place: "Place") -> None:
             code="listen",
             hint="Another program may use the port; set API_PORT.",
         ) from None
+
+
+def _reread(terminal: Terminal) -> "Settings":
+    """The settings as they are now. Raises: ValueError naming every problem."""
+    try:
+        return terminal.load().settings
+    except CommandError as refused:
+        raise ValueError(refused.message) from None
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
     signal -> not ready, still serving (balancers notice) -> listener closed -> calls in flight finish
            -> what is left is cut and recorded -> audit queue flushed -> exit      a second signal skips ahead
+    SIGHUP -> the keys are read again; when the terminal went away, as SIGTERM
 
 Source: contract/operations.md sections 11 and 12.
 """
@@ -9,6 +10,7 @@ Source: contract/operations.md sections 11 and 12.
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -30,11 +32,13 @@ class Server(uvicorn.Server):
         self._app = app
         self._delay_s = delay_s
         self._signals = 0
+        self._had_terminal = has_terminal()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Our handlers while we serve."""
         previous = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self.handle_hang_up)
         try:
             yield
         finally:
@@ -53,6 +57,13 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().call_soon_threadsafe(self._drain_later)
         else:
             self._begin_exit()
+
+    def handle_hang_up(self, sig: int, frame: FrameType | None) -> None:
+        """Load the keys of the settings again; calls go on. When the terminal we ran in is gone: drain."""
+        if self._had_terminal and not has_terminal():
+            self.handle_exit(sig, frame)
+        else:
+            asyncio.get_running_loop().call_soon_threadsafe(self._app.keys.request_reload)
 
     def _drain_later(self) -> None:
         asyncio.get_running_loop().call_later(self._delay_s, self._begin_exit)
@@ -91,6 +102,15 @@ async def serve(app: Application, on_ready: Callable[[Application], object]) -> 
         on_ready(app)
         notify("READY=1", settings.notify_socket)
         await server.serve([listener])
+
+
+def has_terminal() -> bool:
+    """Whether this process has a terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def calm_collector() -> None:

@@ -30,6 +30,20 @@ _EXPECTED: Final = "expected 64 hexadecimal characters (32 bytes); generate one 
 _LONGEST_PATTERN_BYTES: Final = 16
 
 
+class KeyUnavailable(AppError):
+    """Nothing can be sealed or opened until an operator has looked at the keys; the cause is in the log."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(
+            "key_unavailable",
+            "Stored credentials cannot be used at the moment. Ask the operator of this instance to look at its key "
+            "status, then try again.",
+            retry_after_s=60,
+        )
+
+
 class KeyExhausted(AppError):
     """The active key has sealed as often as random IVs allow; only a rotation helps."""
 
@@ -53,12 +67,16 @@ class SealedText:
 
 
 class _SealCount:
-    """How often the active key has sealed. Locked: sealing may happen in worker threads."""
+    """How often one key has sealed. Locked: sealing may happen in worker threads.
 
-    __slots__ = ("_lock", "value")
+    Shapes: value: as far as this process knows. fresh: the part of it nobody wrote down yet.
+    """
+
+    __slots__ = ("_lock", "fresh", "value")
 
     def __init__(self, value: int) -> None:
         self.value = value
+        self.fresh = 0
         self._lock = Lock()
 
     def take_one(self) -> None:
@@ -66,6 +84,12 @@ class _SealCount:
             if self.value + 1 >= SEAL_LIMIT:
                 raise KeyExhausted
             self.value += 1
+            self.fresh += 1
+
+    def settle(self, written: int, total: int) -> None:
+        with self._lock:
+            self.fresh -= written
+            self.value = max(self.value, total + self.fresh)
 
     def add(self, seals: int) -> None:
         with self._lock:
@@ -73,12 +97,28 @@ class _SealCount:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Keyring:
-    """An ordered set of keys, the active one first. Build it with `parse` or `of`."""
+class _Ring:
+    """Keys that are in force together, the active one first, and how often the active one has sealed."""
 
     keys: tuple[Key, ...]
-    _by_kid: Mapping[str, Key] = field(repr=False)
-    _count: _SealCount = field(repr=False)
+    by_kid: Mapping[str, Key] = field(repr=False)
+    count: _SealCount = field(repr=False)
+
+
+class Keyring:
+    """The keys of this process, the active one first; every room holds this one object. Build it with `parse` or `of`.
+
+    What is inside is frozen and replaced as a whole: whoever seals or opens works with the keys of one moment.
+    """
+
+    __slots__ = ("_counts", "_ring", "fault")
+
+    def __init__(self, keys: Mapping[str, Key], sealed_count: int = 0) -> None:
+        self._counts: dict[str, _SealCount] = {}
+        self.fault: str | None = None
+        """Why the keys cannot be used at the moment, for the log; set by the check that runs all the time."""
+        self._ring = self._frozen(keys)
+        self._ring.count.add(sealed_count)
 
     @classmethod
     def of(cls, materials: Sequence[bytes], sealed_count: int = 0) -> Self:
@@ -95,7 +135,7 @@ class Keyring:
             raise ValueError("a key ring needs an active key")
         if len(by_kid) > MAX_KEYS:
             raise ValueError(f"{len(by_kid)} keys; expected at most {MAX_KEYS}; retire keys that seal no record")
-        return cls(tuple(by_kid.values()), MappingProxyType(by_kid), _SealCount(sealed_count))
+        return cls(by_kid, sealed_count)
 
     @classmethod
     def parse(cls, active: str, previous: str, sealed_count: int = 0) -> Self:
@@ -119,28 +159,58 @@ class Keyring:
             raise ValueError(f"ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS: {defect}") from None
 
     @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys, the active one first."""
+        return self._ring.keys
+
+    @property
     def active_kid(self) -> str:
         """The kid under which new records are sealed."""
-        return self.keys[0].kid
+        return self._ring.keys[0].kid
 
     @property
     def kids(self) -> tuple[str, ...]:
         """Every kid that can be opened, the active one first."""
-        return tuple(self._by_kid)
+        return tuple(self._ring.by_kid)
 
     @property
     def sealed_count(self) -> int:
         """Seals made with the active key, as far as this process knows."""
-        return self._count.value
+        return self._ring.count.value
 
     @property
     def is_worn(self) -> bool:
         """Whether the operator must be warned to rotate the active key."""
-        return self._count.value >= WORN_SEALS
+        return self._ring.count.value >= WORN_SEALS
 
     def count_seals_elsewhere(self, seals: int) -> None:
         """Add seals that other replicas made with the active key."""
-        self._count.add(seals)
+        self._ring.count.add(seals)
+
+    def fresh_counts(self) -> dict[str, int]:
+        """Seals by kid that are not written down yet, those of keys that have left included."""
+        return {kid: count.fresh for kid, count in self._counts.items() if count.fresh}
+
+    def settle_count(self, kid: str, written: int, total: int) -> None:
+        """So many seals were written down, and all replicas together have made `total` with this key."""
+        self._counts.setdefault(kid, _SealCount(0)).settle(written, total)
+
+    def load(self, other: "Keyring", lingering: "Keyring | None" = None) -> None:
+        """Put the keys of another ring in force, at once and as a whole.
+
+        Shapes: lingering: a ring whose keys may still open for the calls that carry what was read before.
+        """
+        keys = {key.kid: key for key in other.keys}
+        for key in () if lingering is None else lingering.keys:
+            keys.setdefault(key.kid, key)
+        self._ring = self._frozen(keys)
+
+    def copy(self) -> "Keyring":
+        """The keys of this moment, in a ring of their own."""
+        return Keyring(self._ring.by_kid)
+
+    def __repr__(self) -> str:
+        return f"Keyring(keys={self._ring.keys})"
 
     def seal(
         self,
@@ -154,13 +224,15 @@ class Keyring:
 
         The IV is drawn here and not handed in: a repeated IV breaks GCM, so no caller may choose one.
 
-        Raises: KeyExhausted; ValueError for a place that cannot be named (see envelope.aad).
+        Raises: KeyExhausted, KeyUnavailable; ValueError for a place that cannot be named (see envelope.aad).
         """
         place = envelope.aad(table, column, row_id, workspace_id)
-        self._count.take_one()
+        self.require_good()
+        ring = self._ring
+        ring.count.take_one()
         octets = plaintext.reveal() if isinstance(plaintext, Secret) else plaintext
-        text = envelope.seal(octets, self.keys[0], place, os.urandom(IV_BYTES))
-        return SealedText(text, self.keys[0].kid)
+        text = envelope.seal(octets, ring.keys[0], place, os.urandom(IV_BYTES))
+        return SealedText(text, ring.keys[0].kid)
 
     def open(
         self, sealed: str, table: str, column: str, row_id: UUID | str, workspace_id: UUID | str | None
@@ -176,7 +248,17 @@ class Keyring:
 
         Raises: envelope.KeyUnknown, envelope.EnvelopeError.
         """
-        return Secret(placed.open(self._by_kid))
+        return Secret(placed.open(self._ring.by_kid))
+
+    def require_good(self) -> None:
+        """Raises: KeyUnavailable while the database and these keys do not fit."""
+        if self.fault is not None:
+            raise KeyUnavailable
+
+    def _frozen(self, keys: Mapping[str, Key]) -> _Ring:
+        active = next(iter(keys))
+        count = self._counts.setdefault(active, _SealCount(0))
+        return _Ring(tuple(keys.values()), MappingProxyType(dict(keys)), count)
 
 
 def is_example(key: Key) -> bool:
