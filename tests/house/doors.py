@@ -21,6 +21,7 @@ SETTING_VALUES: Mapping[str, str] = {
     "production.py": "refuses example and weak values in production",
     "app.py": "hands the keys to the keyring",
     "people/assembly.py": "hands the cookie secret to the people room",
+    "notify/assembly.py": "hands the password of the mail server to the relay",
     "operations/api.py": "compares the bearer token of /metrics",
     "cli/database.py": "hands the connection strings to the database",
 }
