@@ -11,7 +11,7 @@ import pytest
 
 from agenthifive import __version__
 from agenthifive.cli.console import Terminal
-from agenthifive.cli.welcome import Welcome, greeting, issue_link, log_line
+from agenthifive.cli.welcome import FirstLink, Welcome, greeting, issue_link, log_line
 from agenthifive.errors import AppError
 from cli.stage import Cli
 
@@ -36,6 +36,7 @@ class People:
         self._has_users = has_users
         self._error = error
         self.setup = self
+        self.first_admin: Any = None
 
     async def has_users(self, _: Any) -> bool:
         return self._has_users
@@ -124,7 +125,7 @@ async def test_that_no_link_can_be_made_stops_nothing(error: Exception) -> None:
 
 def test_the_log_line_in_its_plain_form() -> None:
     text = "WARNING nobody has an account yet: open the set-up link; it works once, for 24 hours"
-    assert log_line(LINK, is_json=False) == f"{text}: {LINK}"
+    assert log_line(FirstLink(LINK), is_json=False) == f"{text}: {LINK}"
 
 
 def test_a_greeting_without_documentation() -> None:
