@@ -25,9 +25,7 @@ from agenthifive.errors import AppError
 from agenthifive.ids import wire_time_of
 
 LINK_NOTE: Final = "Open it to create the first account. It works once, for 24 hours. Another: agenthifive setup-link"
-ADMIN_NOTE: Final = "Open it to choose the password of ADMIN_EMAIL. It works once, for 24 hours. Another: /forgot-password"
-    "Open it to choose the password of ADMIN_EMAIL. It works once, for 24 hours. Another: at /forgot-password"
-)
+ADMIN_NOTE: Final = "Open it to choose the password of ADMIN_EMAIL. It works once, for 24 hours."
 
 log = structlog.get_logger(__name__)
 

@@ -4,6 +4,7 @@ Headers are set through `email.message` with the SMTP policy: a line break in a 
 Source: contract/notifications.md section 6.3, RFC 5322, RFC 3834 (Auto-Submitted).
 """
 
+import re
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -14,6 +15,7 @@ from typing import Final
 from agenthifive.notify.mail import Mail
 
 SUBJECT_MAX: Final = 200
+_BREAKS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def read_sender(text: str) -> Address:
@@ -26,6 +28,8 @@ def read_sender(text: str) -> Address:
 
 def compose(mail: Mail, sender: Address, sent_at: datetime) -> EmailMessage:
     """The message of a mail. Raises: ValueError when a text of it cannot stand in a header."""
+    if _BREAKS.search(mail.subject):
+        raise ValueError("a subject is one line")
     message = EmailMessage(SMTP)
     message["From"] = sender
     message["To"] = _address(mail.to)

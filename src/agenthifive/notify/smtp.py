@@ -109,23 +109,18 @@ class Relay:
     async def _connect(self) -> SMTP:
         """A connection past TLS and login. Raises: EgressError, SMTPException, OSError."""
         options = self._options
+        client = SMTP(
+            hostname=options.host,
+            use_tls=options.tls == "implicit",
+            start_tls=options.tls == "starttls",  # True: a server that does not offer it gets no mail
+            tls_context=options.tls_context,
+            username=options.username,
+            password=options.password,
+            local_hostname=options.sender.domain,
+            timeout=COMMAND_TIMEOUT_S,
+        )
         sock = await self._egress.connect(options.host, options.port)
-        try:
-            client = SMTP(
-                hostname=options.host,
-                sock=sock,
-                use_tls=options.tls == "implicit",
-                start_tls=options.tls == "starttls",  # True: a server that does not offer it gets no mail
-                tls_context=options.tls_context,
-                username=options.username,
-                password=options.password,
-                local_hostname=options.sender.domain,
-                timeout=COMMAND_TIMEOUT_S,
-            )
-            await client.connect()
-        except BaseException:
-            sock.close()
-            raise
+        await client.connect(sock=sock)  # from here on the socket is the client's, who closes it whatever happens
         return client
 
 
