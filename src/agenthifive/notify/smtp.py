@@ -152,7 +152,7 @@ class SmtpMailer:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Let what is under way finish, for a few seconds; what waits for another try is given up."""
+        """Let what is under way finish, for a few seconds; what waits for another try gets its last one now."""
         self._closing.set()
         if self._tasks:
             _, unfinished = await asyncio.wait(self._tasks, timeout=CLOSE_S)

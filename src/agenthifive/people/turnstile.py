@@ -78,9 +78,9 @@ class Turnstile:
         except BaseException:
             wire.close()
             raise
-        status = wire.status
+        is_answer = wire.status == 200 and len(reply) <= _REPLY_MAX
         egress.release(outbound, wire)
-        verdict = strict_json.loads(reply) if status == 200 else None
+        verdict = strict_json.loads(reply) if is_answer else None
         return verdict if isinstance(verdict, dict) else {}
 
 
