@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from agenthifive.notify.mail import Mail
 
 _frame: Final = Environment(
-    loader=FileSystemLoader(Path(__file__).parents[1] / "web" / "templates"),
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

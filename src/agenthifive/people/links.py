@@ -31,7 +31,7 @@ SPEND: Final = """
      WHERE token_hash = %(token_hash)s AND purpose = %(purpose)s AND used_at IS NULL AND expires_at > now()
     RETURNING user_id::text
 """
-VERIFY_PATH: Final = "/api/auth/verify-email"
+VERIFY_PATH: Final = "/verify-email"
 RESET_PATH: Final = "/reset-password"
 
 
@@ -52,7 +52,7 @@ async def issue(connection: Connection, purpose: Purpose, user_id: str, ttl_s: f
 
 
 def verify_url(web_url: str, token: str) -> str:
-    """Where the link in a mail leads. Opening it changes nothing but that the address counts as verified."""
+    """The page that confirms an address at the press of a button: a program that opens every link confirms nothing."""
     return f"{web_url}{VERIFY_PATH}?token={token}"
 
 

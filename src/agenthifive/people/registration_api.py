@@ -15,7 +15,6 @@ from agenthifive.edge.routing import Routes, UnitOfRequest
 from agenthifive.ids import new_id
 from agenthifive.people.answers import registered_members
 from agenthifive.people.browser import PeopleOf, refuse_foreign_origin
-from agenthifive.people.links import VERIFY_PATH
 from agenthifive.people.redirects import require_own_path
 from agenthifive.people.sign_in_api import SignInRouteBody
 from agenthifive.people.sign_up import Application
@@ -77,7 +76,7 @@ async def sign_up(body: SignUpBody, request: Request, unit: UnitOfRequest, peopl
 
 
 @routes.get(
-    VERIFY_PATH,
+    "/api/auth/verify-email",
     access=PUBLIC,
     limit=RateLimit.ONE_TIME_LINK,
     audit=[AuditAction.USER_VERIFIED, AuditAction.WORKSPACE_CREATED],
