@@ -169,13 +169,19 @@ async def test_two_simultaneous_registrations_of_one_address_are_one_account(sta
 
 async def test_an_address_cannot_be_taken_before_its_owner_comes(stage: Stage, people: People) -> None:
     """Mallory registers Adam's address first. What Adam is sent when he comes lets him choose the password."""
-    await sign_up(stage.browser(people), password="mallory-waits-here-now")
-    await sign_up(stage.browser(people))
+    hers, client = "mallory-waits-here-now", stage.browser(people)
+    await sign_up(client, password=hers)
+    first = stage.postbox.token(ADAM)
+    await sign_up(client)
     assert stage.postbox.mails[-1].subject == "Finish your registration"
     chosen = {"token": stage.postbox.token(ADAM), "newPassword": PASSWORD}
-    client = stage.browser(people)
+    assert refused(await client.get(VERIFY, params={"token": first})) == (401, "INVALID_TOKEN")
+    await client.post(SEND, json={"email": ADAM})
+    await people.errands.close()
+    assert (await client.get(VERIFY, params={"token": stage.postbox.token(ADAM)})).status_code == 200
+    assert refused(await sign_in(client, password=hers))[0] == 401, "confirming lets in nobody whose password it is not"
     assert (await client.post("/api/auth/reset-password", json=chosen)).status_code == 200
-    assert refused(await sign_in(client, password="mallory-waits-here-now"))[0] == 401
+    assert refused(await sign_in(client, password=hers))[0] == 401
     assert (await sign_in(client)).status_code == 200
 
 

@@ -20,6 +20,13 @@ MARK_VERIFIED: Final = """
      WHERE id = %(user_id)s AND email_verified_at IS NULL
     RETURNING id::text, email, name, platform_role, email_verified_at, created_at, updated_at, image
 """
+FORGET_UNPROVEN: Final = """
+    WITH contested AS (
+        UPDATE t_users SET password_hash = NULL, updated_at = now()
+         WHERE id = %(user_id)s AND email_verified_at IS NULL
+        RETURNING id)
+    DELETE FROM t_one_time_links l USING contested c WHERE l.user_id = c.id
+"""
 LOCK_USER: Final = "SELECT FROM t_users WHERE id = %(user_id)s FOR UPDATE"
 REPLACE_PASSWORD: Final = """
     UPDATE t_users SET password_hash = %(password_hash)s, updated_at = now()
@@ -51,6 +58,11 @@ async def mark_verified(connection: Connection, user_id: str) -> User | None:
     async with connection.cursor(row_factory=class_row(User)) as cursor:
         await cursor.execute(MARK_VERIFIED, {"user_id": user_id})
         return await cursor.fetchone()
+
+
+async def forget_unproven(connection: Connection, user_id: str) -> None:
+    """Take password and links from an account whose address nobody confirmed; a confirmed one is left alone."""
+    await connection.execute(FORGET_UNPROVEN, {"user_id": user_id})
 
 
 async def lock_user(connection: Connection, user_id: str) -> None:

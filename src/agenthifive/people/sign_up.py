@@ -107,8 +107,8 @@ class SignUp:
     async def _tell_owner(self, unit: Unit, person: Person) -> None:
         """Write to whoever reads the mail of a known address.
 
-        An address that was never confirmed is not confirmed by a link for what somebody typed first: whoever reads its
-        mail chooses the password, so that nobody can register an address before its owner and wait.
+        When two registered an address that was never confirmed, neither password counts: whoever reads its mail
+        chooses one, so that nobody can register an address before its owner and wait.
         """
         connection = await unit.begin()
         known = await account_store.find_recipient(connection, person.email)
@@ -117,6 +117,7 @@ class SignUp:
         if known.is_verified:
             mail = texts.address_in_use(known.email, self._web_url + SIGN_IN_PATH, self._web_url + FORGOTTEN_PATH)
         else:
+            await account_store.forget_unproven(connection, known.user_id)
             token = await links.issue(connection, Purpose.RESET, known.user_id, links.RESET_TTL_S)
             mail = texts.finish_registration(known.email, links.reset_url(self._web_url, token))
         unit.after_commit(partial(self._mailer.post, mail))
