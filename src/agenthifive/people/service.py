@@ -38,6 +38,7 @@ class PeopleOptions:
     Shapes:
         secret: of BETTER_AUTH_SECRET. web_url: the public origin. release: version, gitSha, revision.
         admin_email: who becomes superadmin without a set-up link, while nobody has an account.
+        social: id and name of each provider one can sign in with.
     """
 
     secret: bytes
@@ -51,6 +52,8 @@ class PeopleOptions:
     reset_mails_per_hour: int = 3
     turnstile_site_key: str | None = None
     admin_email: Email | None = None
+    social: Sequence[Mapping[str, str]] = ()
+    has_passkeys: bool = False
 
     def __repr__(self) -> str:
         return f"PeopleOptions({self.web_url!r})"
@@ -92,7 +95,7 @@ class People:
         self.mailer = doors.mailer
         self.errands = Errands()
         self.registration = options.registration
-        self.turnstile_site_key = options.turnstile_site_key
+        self._options = options
         self.accounts = Accounts(self.passwords, options.registration, doors.invitations)
         self.entrance = Entrance(self.sessions)
         self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, flood, options.sign_in_lock_after)
@@ -132,12 +135,13 @@ class People:
 
     def describe_ways_in(self) -> dict[str, Any]:
         """How one can sign in and register here, as the sign-in page asks for it."""
-        site_key = self.turnstile_site_key
+        options = self._options
+        site_key = options.turnstile_site_key
         return {
             "email": True,
-            "social": [],
-            "passkeys": False,
-            "registration": self.registration.rule,
+            "social": [dict(provider) for provider in options.social],
+            "passkeys": options.has_passkeys,
+            "registration": options.registration.rule,
             **({} if site_key is None else {"turnstileSiteKey": site_key}),
         }
 
