@@ -28,6 +28,7 @@ from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.people import api, pages
 from agenthifive.people.model import Account
 from agenthifive.people.service import Doors, People, PeopleOptions
+from agenthifive.vault.keyring import Keyring
 from agenthifive.words import AGENT_SCOPES, PrincipalType, RateLimit, Role
 
 WEB_URL = "http://localhost:4000"
@@ -46,10 +47,13 @@ LIMITS = (
     RateLimit.SIGN_IN,
     RateLimit.SIGN_UP,
     RateLimit.PASSWORD_RESET,
+    RateLimit.SECOND_FACTOR,
+    RateLimit.PASSKEY,
     RateLimit.ONE_TIME_LINK,
     RateLimit.AUTH_FAILURES,
     RateLimit.PAT_CREATE,
 )
+KEYRING = Keyring.of([bytes(range(40, 72))])
 
 
 class _NoMeter:
@@ -103,15 +107,17 @@ class Stage:
         self,
         web_url: str = WEB_URL,
         secret: bytes = SECRET,
+        *,
+        rule: str = "off",
         options: Mapping[str, Any] | None = None,
         doors: Mapping[str, Any] | None = None,
         **limits: Window,
     ) -> People:
         """Another process's room over the same database; its mail goes to the postbox."""
-        windows = {limit: limits.get(limit.value, WIDE) for limit in LIMITS}
-        read = PeopleOptions(secret, web_url, RELEASE, **(options or {}))
-        doors = {"mailer": self.postbox, **(doors or {})}
-        return People(self.database, RateLimiter(self.database, windows), FloodGate(), read, Doors(**doors))
+        limiter = RateLimiter(self.database, {limit: limits.get(limit.value, WIDE) for limit in LIMITS})
+        read = PeopleOptions(secret, web_url, RELEASE, require_two_factor=rule, **(options or {}))
+        opened = Doors(**{"mailer": self.postbox, **(doors or {})})
+        return People(self.database, limiter, FloodGate(), read, KEYRING, opened)
 
     def unit(self, signature: Signature = SYSTEM) -> Unit:
         return Unit(self.database, self.chain, signature)

@@ -9,18 +9,20 @@ from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
-from agenthifive.people import account_api, registration_api, sign_in_api, tokens_api
+from agenthifive.people import account_api, passkey_api, registration_api, sign_in_api, tokens_api, totp_api
 from agenthifive.people.browser import PeopleOf
 from agenthifive.people.model import Membership
 from agenthifive.words import PAT_SCOPES, PrincipalType, Scope
 
 routes: Final = Routes("people")
-for _each in (tokens_api, sign_in_api, registration_api, account_api):
+for _each in (tokens_api, passkey_api, totp_api, sign_in_api, registration_api, account_api):
     routes.router.routes.extend(_each.routes.router.routes)
 
 
 @routes.get("/v1/me", errors=["not_a_member"])
-async def get_me(caller: Annotated[Caller, may()], unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
+async def get_me(
+    caller: Annotated[Caller, may(needs_factor=False)], unit: UnitOfRequest, people: PeopleOf
+) -> JsonAnswer:
     """Who is calling, in which workspace, with which rights."""
     connection = await unit.begin()
     user = await people.find_user(connection, str(caller.user_id))
@@ -36,7 +38,7 @@ async def get_me(caller: Annotated[Caller, may()], unit: UnitOfRequest, people: 
                 "name": user.name,
                 "email": user.email,
                 "platformRole": user.platform_role,
-                "twoFactor": False,
+                "twoFactor": await people.second_factors.has_any(connection, user.id),
             },
             "workspace": {"id": workspace.id, "name": workspace.name, "role": workspace.role},
             "principal": principal,

@@ -21,7 +21,7 @@ _SECRET_MIN: Final = 32
 
 def make_people(app: "Application", limiter: RateLimiter) -> People:
     """The people room of an application. Raises: ValueError naming the variable."""
-    return People(app.database, limiter, FloodGate(), read_options(app.settings), _make_doors(app))
+    return People(app.database, limiter, FloodGate(), read_options(app.settings), app.keyring, _make_doors(app))
 
 
 def _make_doors(app: "Application") -> Doors:
@@ -49,6 +49,7 @@ def read_options(settings: Settings) -> PeopleOptions:
         reset_mails_per_hour=settings.rate_limit_password_reset_per_hour,
         turnstile_site_key=settings.turnstile_site_key,
         admin_email=_read_admin_email(settings.admin_email),
+        require_two_factor=settings.two_factor_rule,
     )
 
 

@@ -16,19 +16,28 @@ from agenthifive.people import store
 from agenthifive.people.accounts import Accounts
 from agenthifive.people.entrance import Entrance
 from agenthifive.people.errands import Errands
+from agenthifive.people.failures import Failures
 from agenthifive.people.first_admin import FirstAdmin
 from agenthifive.people.jobs import SWEEP_PERIOD_S, sweep_ended
 from agenthifive.people.model import Email, Membership, User
 from agenthifive.people.own_account import OwnAccount
+from agenthifive.people.passkeys import Passkeys
 from agenthifive.people.passwords import Passwords
+from agenthifive.people.pending import PendingSignIns
 from agenthifive.people.recovery import Recovery
 from agenthifive.people.registration import NOBODY, Invitations, NoInvitations, Registration
+from agenthifive.people.second_factors import SecondFactors
+from agenthifive.people.second_step import SecondStep
 from agenthifive.people.sessions import SessionKeys, Sessions
 from agenthifive.people.setup import SetUp
 from agenthifive.people.sign_in import SignIn
 from agenthifive.people.sign_up import SignUp
 from agenthifive.people.tokens import Tokens
+from agenthifive.people.totp import Totp
 from agenthifive.people.turnstile import Turnstile
+from agenthifive.people.webauthn import RelyingParty
+from agenthifive.vault.browser_seal import BrowserSeal
+from agenthifive.vault.keyring import Keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,7 @@ class PeopleOptions:
         secret: of BETTER_AUTH_SECRET. web_url: the public origin. release: version, gitSha, revision.
         admin_email: who becomes superadmin without a set-up link, while nobody has an account.
         social: id and name of each provider one can sign in with.
+        require_two_factor: off, admins or all.
     """
 
     secret: bytes
@@ -53,7 +63,7 @@ class PeopleOptions:
     turnstile_site_key: str | None = None
     admin_email: Email | None = None
     social: Sequence[Mapping[str, str]] = ()
-    has_passkeys: bool = False
+    require_two_factor: str = "off"
 
     def __repr__(self) -> str:
         return f"PeopleOptions({self.web_url!r})"
@@ -77,6 +87,7 @@ class People:
         limiter: RateLimiter,
         flood: FloodGate,
         options: PeopleOptions,
+        keyring: Keyring,
         doors: Doors | None = None,
     ) -> None:
         doors = doors or Doors()
@@ -90,15 +101,24 @@ class People:
             idle_s=options.session_idle_hours * 3600,
             max_s=options.session_max_days * 86_400,
             is_https=options.web_url.startswith("https://"),
+            factor_rule=options.require_two_factor,
         )
-        self.tokens = Tokens(database)
+        seal, failures = BrowserSeal(options.secret), Failures(flood)
+        self.pendings = PendingSignIns(seal)
+        self.tokens = Tokens(database, options.require_two_factor)
         self.mailer = doors.mailer
         self.errands = Errands()
         self.registration = options.registration
         self._options = options
         self.accounts = Accounts(self.passwords, options.registration, doors.invitations)
-        self.entrance = Entrance(self.sessions)
-        self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, flood, options.sign_in_lock_after)
+        self.entrance = Entrance(self.sessions, self.pendings)
+        self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, failures, options.sign_in_lock_after)
+        self.second_factors = SecondFactors()
+        self.totp = Totp(keyring)
+        self.passkeys = Passkeys(RelyingParty(options.web_url), seal)
+        self.second_step = SecondStep(
+            self.entrance, self.pendings, self.totp, self.passkeys, limiter, failures, self.sessions
+        )
         self.setup = SetUp(options.web_url, self.passwords, self.sessions, self.tokens, options.release)
         web_url = options.web_url
         self.sign_up = SignUp(
@@ -115,14 +135,16 @@ class People:
             options.reset_mails_per_hour,
         )
         self.own_account = OwnAccount(web_url, self.passwords, self.sessions, self.sign_in, doors.mailer)
-        self.first_admin = (
-            None
-            if options.admin_email is None
-            else FirstAdmin(options.admin_email, web_url, options.release, self.accounts, doors.mailer)
-        )
+        self.first_admin = self._make_first_admin()
         self.cookie_name = self.sessions.cookie_name
         self.caller_by_session = self.sessions.caller_by_session
         self.caller_by_pat = self.tokens.caller_by_pat
+
+    def _make_first_admin(self) -> FirstAdmin | None:
+        options = self._options
+        if options.admin_email is None:
+            return None
+        return FirstAdmin(options.admin_email, options.web_url, options.release, self.accounts, self.mailer)
 
     @property
     def jobs(self) -> Sequence[Job]:
@@ -140,7 +162,7 @@ class People:
         return {
             "email": True,
             "social": [dict(provider) for provider in options.social],
-            "passkeys": options.has_passkeys,
+            "passkeys": self.passkeys.is_usable,
             "registration": options.registration.rule,
             **({} if site_key is None else {"turnstileSiteKey": site_key}),
         }

@@ -3,10 +3,10 @@
 Source: contract/http.md sections 8 and 14.1.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Self
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
 from agenthifive.edge.answers import JsonAnswer
@@ -18,6 +18,7 @@ from agenthifive.people.answers import session_members, user_members
 from agenthifive.people.browser import (
     PeopleOf,
     clear_session_cookie,
+    flow_cookie,
     refuse_foreign_origin,
     session_cookie,
     set_pending_cookie,
@@ -54,9 +55,17 @@ class SignInBody(SignInRouteBody):
 
 
 class ReauthenticateBody(SignInRouteBody):
-    """The proof that the person is still there."""
+    """The proof that the person is still there: one of the three."""
 
-    password: str
+    password: str | None = None
+    code: str | None = None
+    credential: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _hold_one(self) -> Self:
+        if [self.password, self.code, self.credential].count(None) != 2:
+            raise ValueError("send one of password, code and credential")
+        return self
 
 
 @routes.get("/api/auth/providers", access=PUBLIC)
@@ -105,13 +114,14 @@ async def set_up(body: SetUpBody, request: Request, unit: UnitOfRequest, people:
 async def sign_in(body: SignInBody, request: Request, unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
     """Sign in with e-mail and password."""
     refuse_foreign_origin(request, people.web_url)
-    signed_in = await people.sign_in.sign_in(unit, body.email, body.password)
+    is_kept = body.remember_me is not False
+    signed_in = await people.sign_in.sign_in(unit, body.email, body.password, is_kept=is_kept)
     if isinstance(signed_in, SecondFactorNeeded):
         waiting = JsonAnswer({"twoFactorRequired": True, "methods": list(signed_in.methods)})
         set_pending_cookie(waiting, people.sessions, signed_in.pending)
         return waiting
     answer = JsonAnswer({"redirect": False, "token": None, "user": user_members(signed_in.user)})
-    set_session_cookie(answer, people.sessions, signed_in.cookie, is_kept=body.remember_me is not False)
+    set_session_cookie(answer, people.sessions, signed_in.cookie, is_kept=signed_in.is_kept)
     return answer
 
 
@@ -149,7 +159,7 @@ async def get_csrf(
     "/api/auth/reauthenticate",
     limit=RateLimit.SIGN_IN,
     audit=[AuditAction.USER_REAUTHENTICATED],
-    errors=["INVALID_PASSWORD", "TOO_MANY_ATTEMPTS", "UNAUTHORIZED"],
+    errors=["INVALID_CODE", "INVALID_CREDENTIAL", "INVALID_PASSWORD", "TOO_MANY_ATTEMPTS", "UNAUTHORIZED"],
 )
 async def reauthenticate(
     caller: Annotated[Caller, may(sessions_only=True, needs_workspace=False, needs_factor=False)],
@@ -158,7 +168,13 @@ async def reauthenticate(
     unit: UnitOfRequest,
     people: PeopleOf,
 ) -> JsonAnswer:
-    """Confirm the password, for what needs a recent sign-in."""
-    cookie = session_cookie(request, people.sessions) or ""
-    auth_time = await people.sign_in.reauthenticate(unit, cookie, str(caller.user_id), body.password)
+    """Confirm the password, a code of the app or a passkey, for what needs a recent sign-in."""
+    cookie, user_id = session_cookie(request, people.sessions) or "", str(caller.user_id)
+    if body.password is not None:
+        auth_time = await people.sign_in.reauthenticate(unit, cookie, user_id, body.password)
+    elif body.code is not None:
+        auth_time = await people.second_step.reauthenticate_by_code(unit, cookie, user_id, body.code)
+    else:
+        flow, credential = flow_cookie(request), body.credential or {}
+        auth_time = await people.second_step.reauthenticate_by_passkey(unit, cookie, user_id, flow, credential)
     return JsonAnswer({"authTime": wire_time(auth_time)})
