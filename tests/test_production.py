@@ -20,6 +20,9 @@ SOUND = {
     "ENCRYPTION_KEY": KEY,
     "BETTER_AUTH_SECRET": SECRET,
     "DATABASE_URL": DSN,
+    "EMAIL_PROVIDER": "smtp",
+    "SMTP_HOST": "smtp.example.com",
+    "EMAIL_FROM": "no-reply@example.com",
     "REQUIRE_TWO_FACTOR": "admins",
 }
 INDEX = (
@@ -57,6 +60,8 @@ DEFECTS = [
     ("ENC-KEY", "ENCRYPTION_KEY", {"ENCRYPTION_KEY": f"{KEY},{'00' * 32}"}),
     ("ENC-KEY", "ENCRYPTION_KEY_PREVIOUS", {"ENCRYPTION_KEY_PREVIOUS": "00" * 32}),
     ("AUTH-SECRET", "BETTER_AUTH_SECRET", {"BETTER_AUTH_SECRET": ""}),
+    ("MAILER", "SMTP_TLS", {"SMTP_TLS": "none"}),
+    ("MAILER", "SMTP_TLS", {"SMTP_TLS": "none", "SMTP_HOST": "10.1.2.3"}),
     ("AUTH-SECRET", "BETTER_AUTH_SECRET", {"BETTER_AUTH_SECRET": "dev-only-secret-change-in-production"}),
     ("AUTH-SECRET", "BETTER_AUTH_SECRET", {"BETTER_AUTH_SECRET": "better-auth-secret-12345678901234567890"}),
     ("AUTH-SECRET", "BETTER_AUTH_SECRET", {"BETTER_AUTH_SECRET": "ChangeMe" * 4 + "0123456789"}),
@@ -220,6 +225,8 @@ def test_an_unreadable_index_and_an_open_file_warn(tmp_path: Path) -> None:
         ({"CATALOG_DIR": "."}, "CATALOG_DIR: "),
         ({"WEB_URL": "http://localhost:4000", "AH5_ENV": "production"}, "WEB_URL: is http on a loopback host"),
         ({"LOG_LEVEL": "debug"}, "LOG_LEVEL: debug"),
+        ({"EMAIL_PROVIDER": "noop"}, "EMAIL_PROVIDER: noop sends no mail"),
+        ({"REGISTRATION": "open"}, "REGISTRATION: open lets anybody"),
         ({"REQUIRE_TWO_FACTOR": "off"}, "REQUIRE_TWO_FACTOR: off; a password alone opens every account"),
         ({"PASSWORD_MIN_LENGTH": "11"}, "PASSWORD_MIN_LENGTH: below 12"),
         ({"BOOTSTRAP_SECRET_TTL_HOURS": "24.5"}, "BOOTSTRAP_SECRET_TTL_HOURS: above 24"),

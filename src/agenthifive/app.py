@@ -123,6 +123,7 @@ class Application:
         """Finish what is recorded, close what is open."""
         room: BrokerRoom | None = getattr(self, "broker", None)
         if room is not None:
+            await self.keeper.people.finish()
             await room.close()
             await self.keeper.token_writer.close()
             with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):

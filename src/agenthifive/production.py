@@ -200,6 +200,14 @@ def _check_listener(loaded: LoadedSettings) -> Iterator[StartProblem]:
         yield _problem("BIND-HOST", "TRUSTED_PROXIES", message)
 
 
+def _check_mail(loaded: LoadedSettings) -> Iterator[StartProblem]:
+    settings = loaded.settings
+    is_plain = settings.email_provider == "smtp" and settings.smtp_tls == "none"
+    if is_plain and not is_loopback_host(settings.smtp_host or ""):
+        message = "none, to another machine; expected starttls or implicit; SMTP_TLS=starttls"
+        yield _problem("MAILER", "SMTP_TLS", message)
+
+
 def _check_env_files(loaded: LoadedSettings) -> Iterator[StartProblem]:
     for path in _env_files(loaded):
         try:
@@ -223,6 +231,7 @@ _PRODUCTION: Final[tuple[Check, ...]] = (
     _check_databases,
     _check_web_url,
     _check_listener,
+    _check_mail,
     _check_env_files,
 )
 
@@ -255,6 +264,10 @@ def _warn_of_weak_choices(settings: Settings) -> Iterator[str]:
         yield "WEB_URL: is http on a loopback host [WEB-HTTPS]"
     if settings.log_level == "debug":
         yield "LOG_LEVEL: debug in production"
+    if settings.email_provider == "noop":
+        yield "EMAIL_PROVIDER: noop sends no mail; links are printed in the log [MAILER]"
+    if settings.registration == "open":
+        yield "REGISTRATION: open lets anybody get an account and a workspace [REGISTRATION]"
     if settings.password_min_length < 12:
         yield "PASSWORD_MIN_LENGTH: below 12"
     if settings.two_factor_rule == "off":

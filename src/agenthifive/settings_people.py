@@ -151,6 +151,13 @@ class PeopleSettings(BaseModel):
     rate_limit_password_reset_per_hour: Whole = knob(3, "reset mails per account", low=1, high=100_000)
     rate_limit_session_jwt_per_minute: Whole = knob(30, "JWTs from sessions per IP", low=1, high=100_000)
 
+    @field_validator("smtp_host", "email_from")
+    @classmethod
+    def _know_the_mail_server(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is None and info.data.get("email_provider") == "smtp":
+            raise ValueError("unset beside EMAIL_PROVIDER=smtp")
+        return text
+
     @field_validator("registration")
     @classmethod
     def _know_the_rule(cls, rule: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from agenthifive import __version__
 from agenthifive.cli.console import Terminal
-from agenthifive.cli.welcome import Welcome, greeting, issue_link, log_line
+from agenthifive.cli.welcome import FirstLink, Welcome, greeting, issue_link, log_line
 from agenthifive.errors import AppError
 from cli.stage import Cli
 
@@ -36,6 +36,7 @@ class People:
         self._has_users = has_users
         self._error = error
         self.setup = self
+        self.first_admin: Any = None
 
     async def has_users(self, _: Any) -> bool:
         return self._has_users
@@ -124,8 +125,55 @@ async def test_that_no_link_can_be_made_stops_nothing(error: Exception) -> None:
 
 def test_the_log_line_in_its_plain_form() -> None:
     text = "WARNING nobody has an account yet: open the set-up link; it works once, for 24 hours"
-    assert log_line(LINK, is_json=False) == f"{text}: {LINK}"
+    assert log_line(FirstLink(LINK), is_json=False) == f"{text}: {LINK}"
 
 
 def test_a_greeting_without_documentation() -> None:
     assert "/docs" not in greeting("http://localhost:4000", None, has_docs=False)
+
+
+class FirstAdmin:
+    """Makes the account of ADMIN_EMAIL, unless somebody was faster."""
+
+    def __init__(self, link: str | None) -> None:
+        self._link = link
+
+    async def create(self, _: Any) -> str | None:
+        return self._link
+
+
+@pytest.fixture
+def seeded() -> People:
+    """An instance that has just made the account of ADMIN_EMAIL."""
+    people = People(has_users=False)
+    people.first_admin = FirstAdmin(LINK)
+    return people
+
+
+async def test_the_account_of_admin_email_gets_a_link_of_its_own(
+    terminal: Terminal, seeded: People, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await greet(terminal, seeded)
+    out = capsys.readouterr().out
+    assert "Password link" in out
+    assert LINK in out
+    assert "Set-up link" not in out
+    terminal.is_json = True
+    await greet(terminal, seeded)
+    data = {"url": "http://localhost:4000", "setPasswordLink": LINK}
+    assert json.loads(capsys.readouterr().out)["data"] == data
+
+
+async def test_under_a_service_manager_the_link_of_admin_email_is_a_log_line(
+    terminal: Terminal, seeded: People, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.command = "serve"
+    await greet(terminal, seeded, log_format="json")
+    record = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (record["level"], record["setPasswordLink"]) == ("warning", LINK)
+
+
+async def test_another_replica_was_faster() -> None:
+    people = People(has_users=False)
+    people.first_admin = FirstAdmin(None)
+    assert await issue_link(application(people)) is None

@@ -23,3 +23,12 @@ async def test_what_waits_for_the_commit_happens_after_it_and_only_then() -> Non
                     unit.after_commit(lambda: seen.append("never"))
                     await (await unit.begin()).execute("SELECT nonsense")
             assert seen == ["once"]
+
+
+async def test_another_unit_has_the_same_name_and_a_transaction_of_its_own() -> None:
+    with fresh_database("unit_another") as made:
+        async with open_pool(made.app_dsn) as database:
+            first = Unit(database, AdminChain(database, Instance("instance", 1)), SYSTEM)
+            async with first, first.another() as second:
+                assert second.signature is first.signature
+                assert await first.begin() is not await second.begin()

@@ -24,6 +24,7 @@ SETTING_VALUES: Mapping[str, str] = {
     "key_reading.py": "hands the keys to the keyring",
     "app.py": "reads the addresses of our own databases, which no call may reach",
     "people/assembly.py": "hands the cookie secret to the people room",
+    "notify/assembly.py": "hands the password of the mail server to the relay",
     "operations/api.py": "compares the bearer token of /metrics",
     "cli/database.py": "hands the connection strings to the database",
     "cli/key_backup.py": "puts keys and secrets into their encrypted copy",

@@ -105,3 +105,10 @@ async def test_a_look_takes_nothing(replicas: list[RateLimiter]) -> None:
     assert {(look.allowed, look.remaining) for look in looks} == {(True, 5)}
     await asyncio.gather(*(replicas[0].take(RateLimit.BOOTSTRAP, key) for _ in range(5)))
     assert not (await replicas[1].count(RateLimit.BOOTSTRAP, key, take=False)).allowed
+
+
+async def test_a_key_may_have_a_window_of_its_own(replicas: list[RateLimiter]) -> None:
+    key, own = new_id(), Window(2, 3600)
+    counted = [await replicas[n % 2].count(RateLimit.BOOTSTRAP, key, window=own) for n in range(3)]
+    assert [standing.allowed for standing in counted] == [True, True, False]
+    assert 3500 <= counted[-1].reset_s <= 3660

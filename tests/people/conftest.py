@@ -12,6 +12,8 @@ from agenthifive.db.database import Database
 from agenthifive.db.unit import SYSTEM, Unit
 from agenthifive.people import passwords
 from agenthifive.people.model import Account
+from agenthifive.people.registration import Registration
+from agenthifive.people.service import People
 from agenthifive.words import AuditAction
 from databases import TestDatabase, fresh_database, open_pool
 from people.stage import OLGA, Stage
@@ -66,3 +68,11 @@ async def stage(own_pool: Database, own_chain: AdminChain, admin: psycopg.AsyncC
 async def olga(stage: Stage) -> Account:
     """The owner of the first workspace."""
     return await stage.add(OLGA)
+
+
+@pytest.fixture
+def people(stage: Stage, olga: Account) -> Iterator[People]:
+    """An instance that is set up and where anybody may register."""
+    made = stage.room(options={"registration": Registration("open")})
+    yield made
+    made.close()

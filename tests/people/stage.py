@@ -22,11 +22,12 @@ from agenthifive.edge.gatekeeper import Gatekeeper, LookUps
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
 from agenthifive.ids import new_id
+from agenthifive.notify.mail import Mail
 from agenthifive.operations.journal import Journal
 from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.people import api, pages
 from agenthifive.people.model import Account
-from agenthifive.people.service import People, PeopleOptions
+from agenthifive.people.service import Doors, People, PeopleOptions
 from agenthifive.vault.keyring import Keyring
 from agenthifive.words import AGENT_SCOPES, PrincipalType, RateLimit, Role
 
@@ -44,6 +45,8 @@ EMPTY = """
 WIDE = Window(100_000, 60)
 LIMITS = (
     RateLimit.SIGN_IN,
+    RateLimit.SIGN_UP,
+    RateLimit.PASSWORD_RESET,
     RateLimit.SECOND_FACTOR,
     RateLimit.PASSKEY,
     RateLimit.ONE_TIME_LINK,
@@ -56,6 +59,28 @@ KEYRING = Keyring.of([bytes(range(40, 72))])
 class _NoMeter:
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Counts nothing."""
+
+
+class Postbox:
+    """A mailer that keeps what it was given."""
+
+    delivers = True
+
+    def __init__(self) -> None:
+        self.mails: list[Mail] = []
+
+    def post(self, mail: Mail) -> None:
+        """Keep it."""
+        self.mails.append(mail)
+
+    async def close(self) -> None:
+        """Nothing waits."""
+
+    def token(self, address: str) -> str:
+        """The token of the link in the last mail to an address."""
+        link = [mail.link for mail in self.mails if mail.to == address][-1]
+        assert link is not None
+        return link.partition("?token=")[2]
 
 
 class Browser(httpx.AsyncClient):
@@ -75,13 +100,24 @@ class Stage:
         self.database = database
         self.chain = chain
         self.admin = admin
+        self.postbox = Postbox()
         self.people = self.room()
 
-    def room(self, web_url: str = WEB_URL, secret: bytes = SECRET, *, rule: str = "off", **limits: Window) -> People:
-        """Another process's room over the same database."""
-        windows = {limit: limits.get(limit.value, WIDE) for limit in LIMITS}
-        options = PeopleOptions(secret, web_url, RELEASE, require_two_factor=rule)
-        return People(self.database, RateLimiter(self.database, windows), FloodGate(), options, KEYRING)
+    def room(
+        self,
+        web_url: str = WEB_URL,
+        secret: bytes = SECRET,
+        *,
+        rule: str = "off",
+        options: Mapping[str, Any] | None = None,
+        doors: Mapping[str, Any] | None = None,
+        **limits: Window,
+    ) -> People:
+        """Another process's room over the same database; its mail goes to the postbox."""
+        limiter = RateLimiter(self.database, {limit: limits.get(limit.value, WIDE) for limit in LIMITS})
+        read = PeopleOptions(secret, web_url, RELEASE, require_two_factor=rule, **(options or {}))
+        opened = Doors(**{"mailer": self.postbox, **(doors or {})})
+        return People(self.database, limiter, FloodGate(), read, KEYRING, opened)
 
     def unit(self, signature: Signature = SYSTEM) -> Unit:
         return Unit(self.database, self.chain, signature)

@@ -35,6 +35,19 @@ async def test_providers(stage: Stage) -> None:
     assert answer.json() == {"email": True, "social": [], "passkeys": True, "registration": "closed"}
 
 
+async def test_providers_names_every_way_in(stage: Stage) -> None:
+    ways = {"social": ({"id": "oidc", "name": "Acme"},), "turnstile_site_key": "0x4AAA"}
+    people = stage.room(options=ways)
+    assert (await stage.browser(people).get("/api/auth/providers")).json() == {
+        "email": True,
+        "social": [{"id": "oidc", "name": "Acme"}],
+        "passkeys": True,
+        "registration": "closed",
+        "turnstileSiteKey": "0x4AAA",
+    }
+    people.close()
+
+
 async def test_signing_in(stage: Stage, olga: Account) -> None:
     answer = await try_to(stage.browser(), " Olga@EXAMPLE.com")
     assert answer.status_code == 200

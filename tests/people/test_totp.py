@@ -108,7 +108,7 @@ async def test_a_code_is_asked_for_and_no_session_comes_before_it(stage: Stage, 
     browser = stage.browser()
     answer = await browser.post(SIGN_IN, json={"email": OLGA, "password": PASSWORD})
     assert (answer.status_code, answer.json()) == (200, {"twoFactorRequired": True, "methods": ["totp"]})
-    assert set(cookies_of(answer)) == {"ah5_pending"}
+    assert set(cookies_of(answer)) == {"ah5_pending", "ah5sid"}
     assert {"HttpOnly", "SameSite=lax", "Path=/", "Max-Age=300"} <= set(cookies_of(answer)["ah5_pending"].split("; "))
     assert await stage.fetch(SESSIONS) == before
     assert (await browser.get("/v1/me")).status_code == 401

@@ -182,8 +182,7 @@ class Egress:
             self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
     async def _dial(self, scheme: str, host: str, port: int) -> Wire:
-        addresses = await self.check(host, port)
-        sock = await self._connect(addresses, port)
+        sock = await self.connect(host, port)
         loop = asyncio.get_running_loop()
         try:
             if scheme == "https":
@@ -200,6 +199,10 @@ class Egress:
             sock.close()
             raise EgressError("upstream_unreachable", "tls", was_sent=False) from None
         return wire
+
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """A socket connected to a checked address, for what speaks another protocol than HTTP. Raises: EgressError."""
+        return await self._connect(await self.check(host, port), port)
 
     async def check(self, host: str, port: int) -> Sequence[str]:
         """The addresses of a host, all of them allowed. Raises: EgressError."""
@@ -269,11 +272,15 @@ def ask_system(host: str, port: int) -> list[str]:
     return [str(answer[4][0]) for answer in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
-def tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
-    """Certificates verified, TLS 1.2 or newer, the system's roots and the operator's. Raises: OSError, ssl.SSLError."""
+def tls_context(ca_bundle: Path | None, protocols: Sequence[str] = ("http/1.1",)) -> ssl.SSLContext:
+    """Certificates verified, TLS 1.2 or newer, the system's roots and the operator's. Raises: OSError, ssl.SSLError.
+
+    Shapes: protocols: what is spoken inside, for ALPN; none where the other side does not ask.
+    """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
     if ca_bundle is not None:
         context.load_verify_locations(cafile=ca_bundle)
     return context

@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 import structlog
@@ -25,8 +25,16 @@ from agenthifive.errors import AppError
 from agenthifive.ids import wire_time_of
 
 LINK_NOTE: Final = "Open it to create the first account. It works once, for 24 hours. Another: agenthifive setup-link"
+ADMIN_NOTE: Final = "Open it to choose the password of ADMIN_EMAIL. It works once, for 24 hours."
 
 log = structlog.get_logger(__name__)
+
+
+class FirstLink(NamedTuple):
+    """The link that lets the first person in. Shapes: is_for_admin: the account of ADMIN_EMAIL exists already."""
+
+    url: str
+    is_for_admin: bool = False
 
 
 class Welcome:
@@ -45,7 +53,8 @@ class Welcome:
         link = await issue_link(application)
         terminal = self._terminal
         if terminal.is_json:
-            terminal.finish({"url": settings.web_url, "setupLink": link})
+            name = "setPasswordLink" if link is not None and link.is_for_admin else "setupLink"
+            terminal.finish({"url": settings.web_url, name: None if link is None else link.url})
         elif terminal.command == "up" or terminal.is_watched:
             terminal.show(greeting(settings.web_url, link, has_docs=settings.api_docs == "public"))
         else:
@@ -54,15 +63,17 @@ class Welcome:
                 print(log_line(link, is_json=settings.log_format != "console"), file=sys.stderr, flush=True)
 
 
-async def issue_link(application: Application) -> str | None:
-    """A fresh set-up link; None once somebody has an account, and when the database fails (which is logged)."""
+async def issue_link(application: Application) -> FirstLink | None:
+    """A link for the first person; None once somebody has an account, and when the database fails (which is logged)."""
     people: Any = application.keeper.people
     try:
         async with application.unit() as unit:
             if await people.setup.has_users(await unit.begin()):
                 return None
-            link: str = await people.setup.issue_link(unit)
-            return link
+            if people.first_admin is not None:
+                link = await people.first_admin.create(unit)
+                return None if link is None else FirstLink(link, is_for_admin=True)
+            return FirstLink(await people.setup.issue_link(unit))
     except AppError:
         return None  # somebody was faster
     except (psycopg.Error, PoolTimeout) as error:
@@ -70,19 +81,22 @@ async def issue_link(application: Application) -> str | None:
         return None
 
 
-def greeting(web_url: str, link: str | None, *, has_docs: bool) -> str:
+def greeting(web_url: str, link: FirstLink | None, *, has_docs: bool) -> str:
     """The words for a person."""
     lines = [f"AgentHiFive {__version__} is ready at {web_url}"]
     if has_docs:
         lines.append(f"API documentation: {web_url}/docs")
     if link is not None:
-        lines += ["", framed("Set-up link", link, LINK_NOTE)]
+        words = ("Password link", link.url, ADMIN_NOTE) if link.is_for_admin else ("Set-up link", link.url, LINK_NOTE)
+        lines += ["", framed(*words)]
     return "\n".join([*lines, "", "Stop it with Ctrl-C."])
 
 
-def log_line(link: str, *, is_json: bool) -> str:
+def log_line(link: FirstLink, *, is_json: bool) -> str:
     """The words for a log."""
-    text = "nobody has an account yet: open the set-up link; it works once, for 24 hours"
+    name, text = "setupLink", "nobody has an account yet: open the set-up link; it works once, for 24 hours"
+    if link.is_for_admin:
+        name, text = "setPasswordLink", "the account of ADMIN_EMAIL was made: choose its password within 24 hours"
     if not is_json:
-        return f"WARNING {text}: {link}"
-    return json.dumps({"level": "warning", "ts": wire_time_of(time.time()), "msg": text, "setupLink": link})
+        return f"WARNING {text}: {link.url}"
+    return json.dumps({"level": "warning", "ts": wire_time_of(time.time()), "msg": text, name: link.url})

@@ -91,6 +91,10 @@ class Unit:
         """Do something once the unit is in force; nothing of it happens when the unit is undone. `act` never raises."""
         self._afterwards.append(act)
 
+    def another(self) -> "Unit":
+        """A unit of its own under the same name, for work that goes on after the answer."""
+        return Unit(self._database, self._chain, self.signature)
+
     async def finish(self) -> None:
         """Commit, with the noted rows; on any failure nothing of the unit is in force."""
         if self._connection is None and not self._events and not self._afterwards:

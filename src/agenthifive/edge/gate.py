@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from agenthifive.edge.answers import RawHeaders, StandardHeaders, refusal, refusal_headers
 from agenthifive.edge.body import ClientGone
 from agenthifive.edge.context import CONTEXT_KEY, Context, TrustedProxies, header
+from agenthifive.edge.stickiness import Stickiness
 from agenthifive.errors import AppError
 
 TARGET_MAX: Final = 16 * 1024
@@ -87,6 +88,7 @@ class Gate:
         self._proxies = proxies
         self._headers = headers
         self._web_origin = web_origin
+        self._stickiness = Stickiness(web_origin)
         self._cors_origins = cors_origins | {web_origin}
         self._meter = meter
         self._journal = journal
@@ -112,6 +114,7 @@ class Gate:
             self._headers,
             context,
             self._cors_headers(scope["headers"]),
+            self._stickiness.headers(scope),
         )
         try:
             if not await self._answer_early(scope, answer):
@@ -164,16 +167,23 @@ class Gate:
 class _Answer:
     """The way back: adds the headers every answer carries, and remembers what was answered."""
 
-    __slots__ = ("_context", "_cors", "_head", "_headers", "_respond", "_send", "code", "status")
+    __slots__ = ("_context", "_cors", "_head", "_headers", "_respond", "_send", "_sticky", "code", "status")
 
     def __init__(
-        self, send: Send, respond: Respond | None, headers: StandardHeaders, context: Context, cors: RawHeaders
+        self,
+        send: Send,
+        respond: Respond | None,
+        headers: StandardHeaders,
+        context: Context,
+        cors: RawHeaders,
+        sticky: RawHeaders,
     ) -> None:
         self._send = send
         self._respond = respond
         self._headers = headers
         self._context = context
         self._cors = cors
+        self._sticky = sticky
         self._head: RawHeaders | None = None
         self.status = 0
         self.code: str | None = None
@@ -200,6 +210,7 @@ class _Answer:
             self.code = header(headers, b"x-agenthifive-error")
         complete = self._headers.complete(headers, self._context.request_id.encode("latin-1"))
         complete.extend(self._cors)
+        complete.extend(self._sticky)
         return complete
 
     async def refuse(self, error: AppError) -> None:

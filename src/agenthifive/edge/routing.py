@@ -185,7 +185,8 @@ class DeclaredRoute(APIRoute):
         """The request with its body received, bounded and read strictly."""
         if request.method not in _UNSAFE:
             return request
-        limit = PUBLIC_BODY_MAX if self.access.is_public else MANAGEMENT_BODY_MAX
+        is_narrow = self.access.is_public or self.path.startswith("/api/auth/")
+        limit = PUBLIC_BODY_MAX if is_narrow else MANAGEMENT_BODY_MAX
         body = await read_body(request.scope, request.receive, limit)
         content_type = request.headers.get("content-type")
         kind = (content_type or "").partition(";")[0].strip().lower()

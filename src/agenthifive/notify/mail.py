@@ -14,12 +14,14 @@ class Mail:
     """One mail to one person.
 
     Shapes: to: an address that `people.model.read_email` accepted. subject: one line. text, html: the same content.
+        link: the one thing to click, which the log shows where mail is not set up; None when that must not be.
     """
 
     to: str
     subject: str
     text: str
     html: str
+    link: str | None = None
 
     def __repr__(self) -> str:
         return f"Mail({self.subject!r})"  # the texts hold links that are as good as passwords
@@ -33,7 +35,7 @@ class Mailer(Protocol):
         """Whether mail leaves. False: the log shows it, and routes may show an administrator the link instead."""
 
     def post(self, mail: Mail) -> None:
-        """Take a mail over. Never raises; a full queue or a dead server is logged and counted."""
+        """Take a mail over. Never raises; a full queue or a dead server is logged."""
 
     async def close(self) -> None:
         """Send what is queued, for a few seconds at most."""

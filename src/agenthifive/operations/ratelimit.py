@@ -81,9 +81,12 @@ class RateLimiter:
         """The same for a client address, IPv6 per /64."""
         return await self.take(limit, limit_key(ip))
 
-    async def count(self, limit: RateLimit, key: str, *, take: bool = True) -> Standing:
-        """Where the key stands; with `take` the hit is counted."""
-        return await self._batch.ask(_Question(f"{limit}|{key}", self._windows[limit], take))
+    async def count(self, limit: RateLimit, key: str, *, take: bool = True, window: Window | None = None) -> Standing:
+        """Where the key stands; with `take` the hit is counted.
+
+        Shapes: window: of a key that is counted otherwise than the limit's addresses.
+        """
+        return await self._batch.ask(_Question(f"{limit}|{key}", window or self._windows[limit], take))
 
 
 async def _take(wire: Direct, questions: Sequence[_Question]) -> Sequence[Standing]:

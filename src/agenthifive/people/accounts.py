@@ -11,9 +11,10 @@ import msgspec
 from agenthifive.db.unit import Unit
 from agenthifive.errors import AppError
 from agenthifive.ids import is_id, new_id
-from agenthifive.people import store
+from agenthifive.people import account_store, store
 from agenthifive.people.model import NAME_MAX, Account, Email, User, read_email, read_name
 from agenthifive.people.passwords import Passwords, find_fault
+from agenthifive.people.registration import Invitations, Registration
 from agenthifive.words import AuditAction, PrincipalType, Role
 
 
@@ -30,10 +31,12 @@ class Person:
 
 
 class Accounts:
-    """Creates accounts on an operator's word. Callers decide who may."""
+    """Creates accounts on an operator's word, and what comes with an account. Callers decide who may."""
 
-    def __init__(self, passwords: Passwords) -> None:
+    def __init__(self, passwords: Passwords, registration: Registration, invitations: Invitations) -> None:
         self._passwords = passwords
+        self._registration = registration
+        self._invitations = invitations
 
     async def create_user(
         self,
@@ -45,6 +48,7 @@ class Accounts:
         role: Role = Role.VIEWER,
         *,
         is_superadmin: bool = False,
+        method: str = "cli",
     ) -> Account:
         """Create a verified account; without a password it cannot sign in yet.
 
@@ -71,8 +75,25 @@ class Accounts:
             account = Account(user, workspace_id, role)
         else:
             raise AppError("not_found", "No workspace with this id exists.")
-        unit.record(AuditAction.USER_CREATED, {"method": "cli", "email": user.email}, workspace_id=account.workspace_id)
+        unit.record(
+            AuditAction.USER_CREATED, {"method": method, "email": user.email}, workspace_id=account.workspace_id
+        )
         return account
+
+    async def ensure_workspace(self, unit: Unit, user: User) -> Account | None:
+        """Give a verified person who belongs to no workspace one of their own, where the rule of registration does.
+
+        Safe to call side by side: one of them makes it, the others find it. None when the person has a workspace,
+        is invited to one, or the rule gives none.
+        """
+        email = read_email(user.email)
+        if email is None or not self._registration.gives_workspace:
+            return None
+        connection = await unit.begin()
+        await account_store.lock_user(connection, user.id)
+        if await store.list_memberships(connection, user.id) or await self._invitations.awaits(connection, email):
+            return None
+        return await open_workspace(unit, user)
 
 
 async def open_workspace(unit: Unit, user: User) -> Account:
@@ -83,10 +104,12 @@ async def open_workspace(unit: Unit, user: User) -> Account:
     return Account(user, workspace_id, Role.OWNER)
 
 
-def new_user(person: Person, password_hash: str | None, *, is_superadmin: bool) -> store.NewUser:
+def new_user(
+    person: Person, password_hash: str | None, *, is_superadmin: bool, is_verified: bool = True
+) -> store.NewUser:
     """The row of a new account."""
     platform_role = "superadmin" if is_superadmin else "user"
-    return store.NewUser(new_id(), person.email, person.name, password_hash, platform_role)
+    return store.NewUser(new_id(), person.email, person.name, password_hash, platform_role, is_verified)
 
 
 def sign_as(unit: Unit, user_id: str, workspace_id: str | None) -> None:
@@ -119,6 +142,13 @@ def read_person(email: str, name: str, password: str | None, password_min_length
         _, code, advice = faults[0]
         raise AppError(code, advice, fields=_fields(faults))
     return Person(address, clean_name, password)
+
+
+def check_new_password(password: str, min_length: int, user: User) -> None:
+    """Check a password somebody chose for an account they have. Raises: AppError (400) with `fields`."""
+    fault = find_fault(password, min_length, user.email, user.email.partition("@")[0], user.name)
+    if fault is not None:
+        raise AppError(*fault, fields=_fields([("newPassword", *fault)]))
 
 
 def _fields(faults: Sequence[tuple[str, str, str]]) -> list[Mapping[str, str]]:

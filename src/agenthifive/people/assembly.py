@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING, Final
 from agenthifive import __version__
 from agenthifive.audit.flood import FloodGate
 from agenthifive.db.migrate import HEAD
+from agenthifive.notify.assembly import make_mailer
 from agenthifive.operations.ratelimit import RateLimiter
-from agenthifive.people.service import People, PeopleOptions
+from agenthifive.people.model import Email, read_email, read_name
+from agenthifive.people.registration import Registration
+from agenthifive.people.service import Doors, People, PeopleOptions
+from agenthifive.people.turnstile import Turnstile
 from agenthifive.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,7 +21,15 @@ _SECRET_MIN: Final = 32
 
 def make_people(app: "Application", limiter: RateLimiter) -> People:
     """The people room of an application. Raises: ValueError naming the variable."""
-    return People(app.database, limiter, FloodGate(), read_options(app.settings), app.keyring)
+    return People(app.database, limiter, FloodGate(), read_options(app.settings), app.keyring, _make_doors(app))
+
+
+def _make_doors(app: "Application") -> Doors:
+    secret = app.settings.turnstile_secret_key
+    turnstile = None
+    if secret is not None:
+        turnstile = Turnstile(secret.get_secret_value(), lambda: app.broker.egress)
+    return Doors(make_mailer(app.settings), turnstile)
 
 
 def read_options(settings: Settings) -> PeopleOptions:
@@ -33,5 +45,16 @@ def read_options(settings: Settings) -> PeopleOptions:
         session_max_days=settings.session_max_days,
         password_min_length=settings.password_min_length,
         sign_in_lock_after=settings.sign_in_lock_after,
+        registration=Registration.of(settings.registration),
+        reset_mails_per_hour=settings.rate_limit_password_reset_per_hour,
+        turnstile_site_key=settings.turnstile_site_key,
+        admin_email=_read_admin_email(settings.admin_email),
         require_two_factor=settings.two_factor_rule,
     )
+
+
+def _read_admin_email(text: str | None) -> Email | None:
+    email = None if text is None else read_email(text)
+    if text is not None and (email is None or read_name(email.text.partition("@")[0]) is None):
+        raise ValueError("ADMIN_EMAIL: no e-mail address; expected one; ADMIN_EMAIL=olga@example.com")
+    return email

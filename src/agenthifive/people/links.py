@@ -31,6 +31,8 @@ SPEND: Final = """
      WHERE token_hash = %(token_hash)s AND purpose = %(purpose)s AND used_at IS NULL AND expires_at > now()
     RETURNING user_id::text
 """
+VERIFY_PATH: Final = "/verify-email"
+RESET_PATH: Final = "/reset-password"
 
 
 class Purpose(StrEnum):
@@ -47,6 +49,16 @@ async def issue(connection: Connection, purpose: Purpose, user_id: str, ttl_s: f
     await connection.execute(VOID, values)
     await connection.execute(INSERT, {**values, "token_hash": sha256_hex(token), "ttl_s": ttl_s})
     return token
+
+
+def verify_url(web_url: str, token: str) -> str:
+    """The page that confirms an address at the press of a button: a program that opens every link confirms nothing."""
+    return f"{web_url}{VERIFY_PATH}?token={token}"
+
+
+def reset_url(web_url: str, token: str) -> str:
+    """The page with the form for a new password."""
+    return f"{web_url}{RESET_PATH}?token={token}"
 
 
 async def find(connection: Connection, purpose: Purpose, token: str) -> str | None:

@@ -14,6 +14,8 @@ from agenthifive.words import Role
 
 NAME_MAX: Final = 100
 EMAIL_MAX: Final = 254
+IMAGE_MAX: Final = 2000
+_IMAGE: Final = re.compile(r"https://[!-~]+")
 _LOCAL_MAX: Final = 64
 # control characters, and those that turn the reading direction: a name must not pose as another
 _UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -53,6 +55,11 @@ def read_name(text: str) -> str | None:
     return name if 1 <= len(name) <= NAME_MAX and _UNSEEN.search(name) is None else None
 
 
+def read_image(text: str) -> str | None:
+    """The address of a picture, or the empty text that takes one away; None when it is neither."""
+    return text if not text or (len(text) <= IMAGE_MAX and _IMAGE.fullmatch(text)) else None
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A person's account."""
@@ -64,6 +71,7 @@ class User:
     email_verified_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,29 @@ class PasswordAccount:
     user_id: str
     password_hash: str | None
     is_disabled: bool
+    is_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """The account a stranger named by its address: whether it may be written to, and what about. Never shown."""
+
+    user_id: str
+    email: str
+    is_disabled: bool
+    is_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSession:
+    """A session as its user sees it among theirs."""
+
+    id: str
+    created_at: datetime
+    last_seen_at: datetime
+    ends_at: datetime
+    ip: str | None
+    user_agent: str | None
 
 
 @dataclass(frozen=True, slots=True)

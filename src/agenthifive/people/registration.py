@@ -7,8 +7,9 @@ section 14.1.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
+from agenthifive.db.database import Connection
 from agenthifive.errors import AppError
 from agenthifive.people.model import Email
 
@@ -50,3 +51,28 @@ class Registration:
                 "EMAIL_DOMAIN_NOT_ALLOWED",
                 "Addresses of this domain cannot register here. Use your work address, or ask for an invitation.",
             )
+
+
+NOBODY: Final = Registration(CLOSED)
+
+
+class Invitations(Protocol):
+    """What registration must know of invitations to workspaces; they themselves live with the workspaces."""
+
+    async def invites(self, connection: Connection, token: str, email: Email) -> bool:
+        """Whether the token of an invitation is for this address and can be used. Changes nothing."""
+
+    async def awaits(self, connection: Connection, email: Email) -> bool:
+        """Whether an invitation to this address can be used: whoever is invited gets no workspace of their own."""
+
+
+class NoInvitations:
+    """Implements `Invitations` where nobody can be invited."""
+
+    async def invites(self, connection: Connection, token: str, email: Email) -> bool:
+        """No."""
+        return False
+
+    async def awaits(self, connection: Connection, email: Email) -> bool:
+        """No."""
+        return False

@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Final
 
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 
 from agenthifive.db.database import Connection
-from agenthifive.people.model import LiveSession, User
+from agenthifive.people.model import LiveSession, RunningSession, User
 from agenthifive.words import Role
 
 # One statement: who this is, whether the session is in force, and at most once a minute that it was used.
@@ -15,7 +15,7 @@ FIND_LIVE: Final = """
         SELECT s.id, s.workspace_id, s.auth_time, s.created_at, s.last_seen_at, s.ip, s.user_agent,
                least(s.expires_at, s.last_seen_at + make_interval(secs => %(idle_s)s)) AS ends_at,
                m.role, u.id AS user_id, u.email, u.name, u.platform_role, u.email_verified_at,
-               u.created_at AS user_created_at, u.updated_at AS user_updated_at,
+               u.created_at AS user_created_at, u.updated_at AS user_updated_at, u.image,
                %(factor_rule)s <> 'off' AND lacks_second_factor(u.id, %(factor_rule)s) AS lacks_factor
           FROM t_sessions s
           JOIN t_users u ON u.id = s.user_id AND u.disabled_at IS NULL
@@ -28,6 +28,7 @@ FIND_LIVE: Final = """
     SELECT * FROM live
 """
 # The conditions are those under which the password was compared: an account that changed meanwhile gets no session.
+# The lock makes this wait for a reset under way, and a reset for this: no session slips past what ends them all.
 INSERT: Final = """
     INSERT INTO t_sessions (id, user_id, workspace_id, token_hash, methods, ip, user_agent, expires_at)
     SELECT %(id)s, u.id,
@@ -36,6 +37,7 @@ INSERT: Final = """
       FROM t_users u
      WHERE u.id = %(user_id)s AND u.disabled_at IS NULL
        AND (%(password_hash)s::text IS NULL OR u.password_hash = %(password_hash)s)
+       FOR SHARE OF u
     RETURNING workspace_id::text
 """
 DELETE: Final = "DELETE FROM t_sessions WHERE token_hash = %(token_hash)s RETURNING user_id::text, workspace_id::text"
@@ -43,6 +45,19 @@ CONFIRM: Final = """
     UPDATE t_sessions SET auth_time = now()
      WHERE token_hash = %(token_hash)s AND user_id = %(user_id)s
     RETURNING auth_time
+"""
+LIST: Final = """
+    SELECT id::text, created_at, last_seen_at,
+           least(expires_at, last_seen_at + make_interval(secs => %(idle_s)s)) AS ends_at, ip, user_agent
+      FROM t_sessions
+     WHERE user_id = %(user_id)s AND expires_at > now()
+       AND last_seen_at > now() - make_interval(secs => %(idle_s)s)
+     ORDER BY last_seen_at DESC, id
+"""
+DELETE_ONE: Final = "DELETE FROM t_sessions WHERE id = %(session_id)s AND user_id = %(user_id)s"
+DELETE_ALL: Final = """
+    DELETE FROM t_sessions
+     WHERE user_id = %(user_id)s AND (%(kept_id)s::uuid IS NULL OR id <> %(kept_id)s::uuid)
 """
 SWEEP: Final = """
     DELETE FROM t_sessions
@@ -65,6 +80,7 @@ async def find_live(connection: Connection, token_hash: str, idle_s: float, fact
         row["email_verified_at"],
         row["user_created_at"],
         row["user_updated_at"],
+        row["image"],
     )
     return LiveSession(
         id=str(row["id"]),
@@ -126,3 +142,21 @@ async def confirm(connection: Connection, token_hash: str, user_id: str) -> date
     cursor = await connection.execute(CONFIRM, {"token_hash": token_hash, "user_id": user_id})
     row = await cursor.fetchone()
     return None if row is None else row[0]
+
+
+async def list_running(connection: Connection, user_id: str, idle_s: float) -> list[RunningSession]:
+    """The sessions of a user that are in force, the one used last at the head."""
+    async with connection.cursor(row_factory=class_row(RunningSession)) as cursor:
+        await cursor.execute(LIST, {"user_id": user_id, "idle_s": idle_s})
+        return await cursor.fetchall()
+
+
+async def delete_one(connection: Connection, user_id: str, session_id: str) -> bool:
+    """End a session of this user; false when it is none of theirs."""
+    cursor = await connection.execute(DELETE_ONE, {"user_id": user_id, "session_id": session_id})
+    return cursor.rowcount == 1
+
+
+async def delete_all(connection: Connection, user_id: str, kept_id: str | None = None) -> int:
+    """End the sessions of a user, all of them or all but one; how many."""
+    return (await connection.execute(DELETE_ALL, {"user_id": user_id, "kept_id": kept_id})).rowcount

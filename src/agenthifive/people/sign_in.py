@@ -15,7 +15,7 @@ from agenthifive.errors import AppError
 from agenthifive.people import store
 from agenthifive.people.entrance import Entrance, Proof, SecondFactorNeeded, SignedIn
 from agenthifive.people.failures import Failures
-from agenthifive.people.model import PasswordAccount, read_email
+from agenthifive.people.model import PasswordAccount, User, read_email
 from agenthifive.people.passwords import Passwords
 from agenthifive.people.sessions import Sessions
 from agenthifive.vault.hashing import sha256_hex
@@ -39,7 +39,8 @@ class SignIn:
     ) -> SignedIn | SecondFactorNeeded:
         """Let the account of an e-mail address in, or ask for its second factor.
 
-        Raises: AppError (401 INVALID_EMAIL_OR_PASSWORD, 403 ACCOUNT_DISABLED, 429 TOO_MANY_ATTEMPTS, 503).
+        Raises: AppError (401 INVALID_EMAIL_OR_PASSWORD, 403 ACCOUNT_DISABLED or EMAIL_NOT_VERIFIED,
+            429 TOO_MANY_ATTEMPTS, 503).
         """
         address = read_email(email)
         email_hash = sha256_hex(email.strip().casefold() if address is None else address.key)
@@ -59,6 +60,13 @@ class SignIn:
         if account.is_disabled:
             await self._note_failure(unit, "account_disabled", email_hash, account)
             raise AppError("ACCOUNT_DISABLED", "This account is disabled. Ask an administrator of this instance.")
+        if not account.is_verified:
+            await self._note_failure(unit, "email_not_verified", email_hash, account)
+            raise AppError(
+                "EMAIL_NOT_VERIFIED",
+                "Confirm your e-mail address first: open the link that was sent to it, or ask for another one.",
+                hint="POST /api/auth/send-verification-email",
+            )
         connection = await unit.begin()
         proof = Proof("password", ["password"], stored, is_kept)
         admitted = await self._entrance.admit(unit, account.user_id, proof)
@@ -74,27 +82,50 @@ class SignIn:
 
         Raises: AppError (401 INVALID_PASSWORD or UNAUTHORIZED, 429 TOO_MANY_ATTEMPTS, 503).
         """
-        key = sha256_hex(f"reauthenticate|{user_id}")
-        connection = await unit.begin()
-        locked_s = await store.count_try(connection, key, self._lock_after)
-        account = await store.find_password_by_id(connection, user_id)
-        await unit.finish()
-        if locked_s:
-            raise _too_many(locked_s)
-        if not await self._passwords.is_right(None if account is None else account.password_hash, password):
-            unit.record(AuditAction.USER_REAUTHENTICATED, {"method": "password"}, decision=AuditDecision.DENIED)
-            await unit.finish()
-            raise AppError("INVALID_PASSWORD", "The password is wrong. Try again.")
+        await self.confirm_password(unit, user_id, password)
         connection = await unit.begin()
         auth_time = await self._sessions.confirm(connection, cookie, user_id)
         if auth_time is None:
             raise AppError("UNAUTHORIZED", "This session has ended. Sign in again.")
-        await store.forget_tries(connection, key)
+        await store.forget_tries(connection, _key_inside(user_id))
         unit.record(AuditAction.USER_REAUTHENTICATED, {"method": "password"})
         return auth_time
 
+    async def confirm_password(self, unit: Unit, user_id: str, password: str) -> str:
+        """Compare the password of somebody who is signed in, and answer the hash it was compared with.
+
+        A wrong one is counted and recorded. No transaction is open meanwhile.
+
+        Raises: AppError (401 INVALID_PASSWORD, 429 TOO_MANY_ATTEMPTS, 503).
+        """
+        connection = await unit.begin()
+        locked_s = await store.count_try(connection, _key_inside(user_id), self._lock_after)
+        account = await store.find_password_by_id(connection, user_id)
+        await unit.finish()
+        if locked_s:
+            raise _too_many(locked_s)
+        stored = None if account is None else account.password_hash
+        if not await self._passwords.is_right(stored, password) or stored is None:
+            unit.record(AuditAction.USER_REAUTHENTICATED, {"method": "password"}, decision=AuditDecision.DENIED)
+            await unit.finish()
+            raise AppError("INVALID_PASSWORD", "The password is wrong. Try again.")
+        return stored
+
+    async def forget_tries(self, unit: Unit, user: User, *, at_the_door: bool) -> None:
+        """A new password clears the tries against the old one: inside a session, and at the sign-in where wished."""
+        connection = await unit.begin()
+        await store.forget_tries(connection, _key_inside(user.id))
+        address = read_email(user.email)
+        if at_the_door and address is not None:
+            await store.forget_tries(connection, sha256_hex(address.key))
+
     async def _note_failure(self, unit: Unit, reason: str, email_hash: str, account: PasswordAccount | None) -> None:
         await self._failures.note(unit, reason, email_hash, None if account is None else account.user_id)
+
+
+def _key_inside(user_id: str) -> str:
+    """Under which the tries of somebody who is signed in are counted."""
+    return sha256_hex(f"reauthenticate|{user_id}")
 
 
 def _too_many(locked_s: int) -> AppError:

@@ -17,9 +17,10 @@ LOCK_FIRST_USER: Final = "SELECT pg_advisory_xact_lock(hashtextextended('people:
 HAS_USERS: Final = "SELECT EXISTS (SELECT FROM t_users)"
 INSERT_USER: Final = """
     INSERT INTO t_users (id, email, email_key, name, password_hash, platform_role, email_verified_at)
-    VALUES (%(id)s, %(email)s, %(email_key)s, %(name)s, %(password_hash)s, %(platform_role)s, now())
+    VALUES (%(id)s, %(email)s, %(email_key)s, %(name)s, %(password_hash)s, %(platform_role)s,
+            CASE WHEN %(is_verified)s THEN now() END)
     ON CONFLICT (email_key) DO NOTHING
-    RETURNING id::text, email, name, platform_role, email_verified_at, created_at, updated_at
+    RETURNING id::text, email, name, platform_role, email_verified_at, created_at, updated_at, image
 """
 INSERT_WORKSPACE: Final = """
     WITH workspace AS (
@@ -31,7 +32,7 @@ INSERT_MEMBER: Final = """
     SELECT id, %(user_id)s, %(role)s FROM t_workspaces WHERE id = %(workspace_id)s
 """
 FIND_USER: Final = """
-    SELECT id::text, email, name, platform_role, email_verified_at, created_at, updated_at
+    SELECT id::text, email, name, platform_role, email_verified_at, created_at, updated_at, image
       FROM t_users WHERE id = %(user_id)s
 """
 LIST_MEMBERSHIPS: Final = """
@@ -61,11 +62,13 @@ USE_LINK: Final = """
     RETURNING true
 """
 FIND_PASSWORD_BY_EMAIL: Final = """
-    SELECT id::text AS user_id, password_hash, disabled_at IS NOT NULL AS is_disabled
+    SELECT id::text AS user_id, password_hash, disabled_at IS NOT NULL AS is_disabled,
+           email_verified_at IS NOT NULL AS is_verified
       FROM t_users WHERE email_key = %(email_key)s
 """
 FIND_PASSWORD_BY_ID: Final = """
-    SELECT id::text AS user_id, password_hash, disabled_at IS NOT NULL AS is_disabled
+    SELECT id::text AS user_id, password_hash, disabled_at IS NOT NULL AS is_disabled,
+           email_verified_at IS NOT NULL AS is_verified
       FROM t_users WHERE id = %(user_id)s
 """
 # A try is counted before the password is looked at, so that tries side by side cannot share one count. `locked_until`
@@ -100,13 +103,14 @@ SWEEP_LINKS: Final = "DELETE FROM t_one_time_links WHERE expires_at < now() - in
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A row of t_users to be; whoever writes it vouches for the e-mail address."""
+    """A row of t_users to be. Whoever writes `is_verified` vouches for the e-mail address."""
 
     id: str
     email: Email
     name: str
     password_hash: str | None
     platform_role: str
+    is_verified: bool = True
 
 
 async def lock_first_user(connection: Connection) -> None:
@@ -120,7 +124,7 @@ async def has_users(connection: Connection) -> bool:
 
 
 async def insert_user(connection: Connection, new: NewUser) -> User | None:
-    """Add a user whose e-mail is verified; None when the address already has an account."""
+    """Add a user; None when the address already has an account."""
     async with connection.cursor(row_factory=class_row(User)) as cursor:
         await cursor.execute(
             INSERT_USER,
@@ -131,6 +135,7 @@ async def insert_user(connection: Connection, new: NewUser) -> User | None:
                 "name": new.name,
                 "password_hash": new.password_hash,
                 "platform_role": new.platform_role,
+                "is_verified": new.is_verified,
             },
         )
         return await cursor.fetchone()
