@@ -51,7 +51,7 @@ from agenthifive.operations.ratelimit import RateLimiter, Window, sweep_limits
 from agenthifive.operations.tally import Tally
 from agenthifive.people import api as people_api
 from agenthifive.people import pages as people_pages
-from agenthifive.people.assembly import make_people
+from agenthifive.people.assembly import make_people, make_social
 from agenthifive.policies import api as policies_api
 from agenthifive.settings import Settings
 from agenthifive.words import RateLimit
@@ -225,6 +225,7 @@ def make_rooms(app: "Application") -> FastAPI:
     state.application = app
     state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper)
     state.agents, state.people = app.keeper.agents, app.keeper.people
+    state.social = make_social(app.settings, app.keeper.people, app.keyring, app.broker.egress)
     state.connections, state.policies = app.broker.connections, app.broker.policies
     state.audit = AuditReader(app.database, app.chain, app.keeper.limiter)
     return management
@@ -304,6 +305,7 @@ def _windows(settings: Settings) -> dict[RateLimit, Window]:
         RateLimit.TOKEN: Window(settings.rate_limit_token_per_minute, 60),
         RateLimit.SIGN_IN: Window(settings.rate_limit_sign_in_per_minute, 60),
         RateLimit.ONE_TIME_LINK: Window(settings.rate_limit_links_per_minute, 60),
+        RateLimit.OAUTH_CALLBACK: Window(60, 60),
         RateLimit.AUTH_FAILURES: Window(settings.rate_limit_auth_failures_per_5_minutes, 300),
         RateLimit.CONNECTION_PROBE: Window(30, 60),
         RateLimit.PAT_CREATE: Window(20, 3600),

@@ -25,14 +25,21 @@ from agenthifive.ids import new_id
 from agenthifive.operations.journal import Journal
 from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.people import api, pages
+from agenthifive.people.entrance import Entrance
 from agenthifive.people.model import Account
+from agenthifive.people.oidc import Provider
+from agenthifive.people.registration import Registration
 from agenthifive.people.service import People, PeopleOptions
+from agenthifive.people.social import Social
+from agenthifive.vault.browser_seal import BrowserSeal
+from agenthifive.vault.keyring import Keyring
 from agenthifive.words import AGENT_SCOPES, PrincipalType, RateLimit, Role
 
 WEB_URL = "http://localhost:4000"
 SECRET = b"a secret of the tests that is long enough"
 PASSWORD = "orchid-lantern-gravel-77"
 OLGA, ADAM, VERA, MALLORY = "olga@example.com", "adam@example.com", "vera@example.com", "mallory@evil.test"
+KEYRING = Keyring.of([bytes(range(9, 41))])
 AGENT_TOKEN = "ah5t_" + "b" * 43
 RELEASE = {"version": "0.1.0", "gitSha": "abc", "revision": "0002"}
 EMPTY = """
@@ -41,7 +48,13 @@ EMPTY = """
     SELECT coalesce(max(id), 0) FROM l_audit_events
 """
 WIDE = Window(100_000, 60)
-LIMITS = (RateLimit.SIGN_IN, RateLimit.ONE_TIME_LINK, RateLimit.AUTH_FAILURES, RateLimit.PAT_CREATE)
+LIMITS = (
+    RateLimit.SIGN_IN,
+    RateLimit.ONE_TIME_LINK,
+    RateLimit.AUTH_FAILURES,
+    RateLimit.PAT_CREATE,
+    RateLimit.OAUTH_CALLBACK,
+)
 
 
 class _NoMeter:
@@ -77,7 +90,23 @@ class Stage:
     def unit(self, signature: Signature = SYSTEM) -> Unit:
         return Unit(self.database, self.chain, signature)
 
-    def browser(self, people: People | None = None, ip: str = "203.0.113.7", **options: Any) -> Browser:
+    def social(
+        self, providers: Mapping[str, Provider] | None = None, rule: str = "closed", entrance: Entrance | None = None
+    ) -> Social:
+        """Sign-in with accounts elsewhere, at no provider unless some are given."""
+        room = self.people
+        return Social(
+            providers or {},
+            room.sessions,
+            entrance or room.entrance,
+            Registration.of(rule),
+            KEYRING,
+            BrowserSeal(SECRET),
+        )
+
+    def browser(
+        self, people: People | None = None, ip: str = "203.0.113.7", social: Social | None = None, **options: Any
+    ) -> Browser:
         """A client of the complete application."""
         people = people or self.people
         agent = Caller(PrincipalType.AGENT, new_id(), new_id(), agent_id=new_id(), scopes=frozenset(AGENT_SCOPES))
@@ -97,6 +126,7 @@ class Stage:
         app = make_management([api.routes.router, pages.routes.router])
         app.state.edge = Edge(self.database, self.chain, gatekeeper)
         app.state.people = people
+        app.state.social = social or self.social()
         gate = Gate(
             broker=app,
             management=app,
@@ -122,9 +152,9 @@ class Stage:
             name = email.partition("@")[0].title()
             return await self.people.accounts.create_user(unit, email, name, PASSWORD, workspace_id, role)
 
-    async def sign_in(self, email: str, people: People | None = None) -> Browser:
+    async def sign_in(self, email: str, people: People | None = None, social: Social | None = None) -> Browser:
         """The browser of somebody who just signed in."""
-        browser = self.browser(people)
+        browser = self.browser(people, social=social)
         answer = await browser.post("/api/auth/sign-in/email", json={"email": email, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
         await browser.take_csrf()

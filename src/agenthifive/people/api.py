@@ -13,7 +13,7 @@ from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
-from agenthifive.people import tokens_api
+from agenthifive.people import social_api, tokens_api
 from agenthifive.people.accounts import sign_as
 from agenthifive.people.browser import (
     PeopleOf,
@@ -26,10 +26,12 @@ from agenthifive.people.browser import (
 from agenthifive.people.entrance import SecondFactorNeeded
 from agenthifive.people.model import LiveSession, Membership, User
 from agenthifive.people.setup import FirstPerson
+from agenthifive.people.social_api import SocialOf
 from agenthifive.words import PAT_SCOPES, AuditAction, PrincipalType, RateLimit, Scope
 
 routes: Final = Routes("people")
 routes.router.routes.extend(tokens_api.routes.router.routes)
+routes.router.routes.extend(social_api.routes.router.routes)
 
 
 class _Body(BaseModel):
@@ -62,9 +64,9 @@ class ReauthenticateBody(_Body):
 
 
 @routes.get("/api/auth/providers", access=PUBLIC)
-async def list_providers() -> JsonAnswer:
+async def list_providers(social: SocialOf) -> JsonAnswer:
     """How one can sign in to this instance."""
-    return JsonAnswer({"email": True, "social": [], "passkeys": False, "registration": "closed"})
+    return JsonAnswer({"email": True, "social": social.offers, "passkeys": False, "registration": "closed"})
 
 
 @routes.post(
