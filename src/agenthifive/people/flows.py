@@ -11,18 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from agenthifive.db.database import Connection
+from agenthifive.people import flow_store
 from agenthifive.people.browser import FLOW_TTL_S
 from agenthifive.vault import base64url
 from agenthifive.vault.browser_seal import BrowserSeal
-from agenthifive.vault.hashing import new_token, sha256_hex
+from agenthifive.vault.hashing import new_token
 
 _PURPOSE: Final = "social"
-SPEND: Final = """
-    INSERT INTO t_spent_flows (flow_hash, expires_at)
-    VALUES (%(flow_hash)s, now() + make_interval(secs => %(ttl_s)s))
-    ON CONFLICT (flow_hash) DO NOTHING
-"""
-SWEEP: Final = "DELETE FROM t_spent_flows WHERE expires_at < now()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +69,4 @@ def unseal(seal_for: BrowserSeal, text: str | None, now_s: float) -> Flow | None
 
 async def spend(connection: Connection, flow: Flow) -> bool:
     """Use a flow up; false when that was done before. Remembered longer than its cookie could last."""
-    values = {"flow_hash": sha256_hex(flow.state), "ttl_s": 2 * FLOW_TTL_S}
-    return (await connection.execute(SPEND, values)).rowcount == 1
+    return await flow_store.spend(connection, flow.state, 2 * FLOW_TTL_S)

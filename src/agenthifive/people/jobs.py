@@ -3,7 +3,7 @@
 from typing import Final
 
 from agenthifive.db.database import Connection
-from agenthifive.people import flows, session_store, store
+from agenthifive.people import flow_store, session_store, store
 
 SWEEP_PERIOD_S: Final = 3600
 
@@ -13,5 +13,5 @@ async def sweep_ended(connection: Connection, session_idle_s: float) -> int:
     sessions = await connection.execute(session_store.SWEEP, {"idle_s": session_idle_s})
     links = await connection.execute(store.SWEEP_LINKS)
     tries = await connection.execute(store.SWEEP_TRIES)
-    spent = await connection.execute(flows.SWEEP)
+    spent = await connection.execute(flow_store.SWEEP)
     return sessions.rowcount + links.rowcount + tries.rowcount + spent.rowcount
