@@ -102,6 +102,7 @@ class Stage:
             Registration.of(rule),
             KEYRING,
             BrowserSeal(SECRET),
+            FloodGate(),
         )
 
     def browser(

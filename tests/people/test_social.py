@@ -12,6 +12,7 @@ from agenthifive.db.unit import Unit
 from agenthifive.people import flows, providers
 from agenthifive.people.entrance import Entrance, Proof, SecondFactorNeeded
 from agenthifive.people.model import Account
+from agenthifive.vault.hashing import sha256_hex
 from people.openid_provider import OpenIdServer
 from people.social_stage import GENERIC, PERSON, TENANT, SocialStage, error_of, olga_at
 from people.stage import ADAM, KEYRING, MALLORY, OLGA, VERA, Stage, cookies_of
@@ -167,6 +168,9 @@ async def test_an_address_of_somebody_here_opens_nothing(
     before = await elsewhere.counts()
     assert error_of(await elsewhere.go(elsewhere.browser(MICROSOFT_ANY), "microsoft")) == "account_exists"
     assert await elsewhere.counts() == before
+    [event] = await elsewhere.stage.events("user_sign_in_failed")
+    assert event["metadata"] == {"reason": "account_exists", "emailSha256": sha256_hex(OLGA)}
+    assert (event["actor"], event["workspace_id"], event["decision"]) == ("anonymous", None, "denied")
     assert await elsewhere.stage.events("social_linked") == []
 
 
@@ -237,6 +241,9 @@ async def test_a_disabled_person_stays_out(elsewhere: SocialStage, olga: Account
     before = await elsewhere.counts()
     assert error_of(await elsewhere.go(elsewhere.browser())) == "account_disabled"
     assert await elsewhere.counts() == before
+    [event] = await elsewhere.stage.events("user_sign_in_failed")
+    [(user_id,)] = await elsewhere.stage.fetch("SELECT id::text FROM t_users WHERE email = %s", ADAM)
+    assert event["metadata"] == {"reason": "account_disabled", "emailSha256": sha256_hex(ADAM), "userId": user_id}
 
 
 async def test_a_second_factor_stands_between(elsewhere: SocialStage, olga: Account) -> None:

@@ -58,6 +58,7 @@ def make_social(settings: Settings, people: People, keyring: Keyring, egress: Eg
         Registration.of(settings.registration),
         keyring,
         BrowserSeal(read_options(settings).secret),
+        FloodGate(),
     )
 
 

@@ -9,13 +9,16 @@ An e-mail address alone opens nothing: one that belongs to somebody here is refu
 Source: contract/http.md section 14.2.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
+from agenthifive.audit.flood import FloodGate
 from agenthifive.db.unit import Unit
+from agenthifive.edge.context import limit_key
 from agenthifive.errors import AppError
 from agenthifive.ids import is_id, new_id
 from agenthifive.people import flows, social_store, store
@@ -24,14 +27,14 @@ from agenthifive.people.entrance import Entrance, Proof, SecondFactorNeeded, Sig
 from agenthifive.people.flows import Flow, Link
 from agenthifive.people.model import LiveSession
 from agenthifive.people.oidc import Provider
-from agenthifive.people.providers import Proven, ProviderFailed
+from agenthifive.people.providers import Identity, Proven, ProviderFailed
 from agenthifive.people.registration import Registration
 from agenthifive.people.sessions import Sessions
 from agenthifive.people.social_store import LinkedAccount, NewAccount
 from agenthifive.vault.browser_seal import BrowserSeal
-from agenthifive.vault.hashing import constant_time_equal
+from agenthifive.vault.hashing import constant_time_equal, sha256_hex
 from agenthifive.vault.keyring import Keyring, SealedText
-from agenthifive.words import AuditAction
+from agenthifive.words import AuditAction, AuditDecision
 
 _RETRY_S: Final = 10
 log = structlog.get_logger(__name__)
@@ -40,9 +43,10 @@ log = structlog.get_logger(__name__)
 class SocialRefused(Exception):
     """The browser is not let in. `code` is one of the words of contract/http.md section 14.2."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, user_id: str | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.user_id = user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Social:
         registration: Registration,
         keyring: Keyring,
         seal: BrowserSeal,
+        flood: FloodGate,
     ) -> None:
         self._providers = providers
         self._sessions = sessions
@@ -95,6 +100,7 @@ class Social:
         self._registration = registration
         self._keyring = keyring
         self._seal = seal
+        self._flood = flood
 
     @property
     def offers(self) -> Sequence[Mapping[str, str]]:
@@ -148,10 +154,15 @@ class Social:
             _log(provider_id, failure)
             raise SocialRefused("provider_error") from None
         starter = await self._find_starter(flow, cookie)
-        if starter is None:
+        if starter is not None:
+            await self._link(unit, provider_id, proven, starter)
+            return Landed(flow.callback_url, None)
+        try:
             return Landed(flow.callback_url, await self._sign_in(unit, provider_id, proven))
-        await self._link(unit, provider_id, proven, starter)
-        return Landed(flow.callback_url, None)
+        except SocialRefused as refusal:
+            await unit.release()
+            await self._note_failure(unit, refusal, proven.identity)
+            raise
 
     async def list_accounts(self, unit: Unit, user_id: str) -> Sequence[LinkedAccount]:
         """The accounts elsewhere that somebody can sign in with, the oldest first."""
@@ -197,7 +208,7 @@ class Social:
             await social_store.note_use(connection, known.id, identity.email, self._sealed(known.id, proven))
         admitted = await self._entrance.admit(unit, user_id, Proof(provider_id, ["social"]))
         if admitted is None:
-            raise SocialRefused("account_disabled")
+            raise SocialRefused("account_disabled", user_id)
         return admitted
 
     async def _register(self, unit: Unit, provider_id: str, proven: Proven) -> str:
@@ -247,6 +258,20 @@ class Social:
             raise SocialRefused("account_exists")
         sign_as(unit, starter.user.id, starter.workspace_id)
         unit.record(AuditAction.SOCIAL_LINKED, {"provider": provider_id})
+
+    async def _note_failure(self, unit: Unit, refusal: SocialRefused, identity: Identity) -> None:
+        """Record a refused sign-in at instance level, under the flood rule, and commit it."""
+        count = self._flood.admit(limit_key(unit.signature.ip or ""), AuditAction.USER_SIGN_IN_FAILED, time.time())
+        if not count:
+            return
+        email_hash = sha256_hex("" if identity.email is None else identity.email.key)
+        metadata: dict[str, str | int] = {"reason": refusal.code, "emailSha256": email_hash}
+        if refusal.user_id is not None:
+            metadata["userId"] = refusal.user_id
+        if count > 1:
+            metadata["count"] = count
+        unit.record(AuditAction.USER_SIGN_IN_FAILED, metadata, decision=AuditDecision.DENIED)
+        await unit.finish()
 
     def _new_account(self, user_id: str, provider_id: str, proven: Proven) -> NewAccount:
         account_id, identity = new_id(), proven.identity

@@ -104,6 +104,7 @@ async def link_social(
         AuditAction.SOCIAL_LINKED,
         AuditAction.USER_REGISTERED,
         AuditAction.USER_SIGNED_IN,
+        AuditAction.USER_SIGN_IN_FAILED,
         AuditAction.WORKSPACE_CREATED,
     ],
 )
