@@ -5,6 +5,7 @@ with one.
 """
 
 import hashlib
+import hmac
 import html
 import json
 import re
@@ -19,7 +20,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 from joserfc import jws
-from joserfc.jwk import OctKey, RSAKey
+from joserfc.jwk import RSAKey
 
 from agenthifive.broker.address import Guard, parse_allowlist
 from agenthifive.broker.egress import Egress
@@ -211,8 +212,10 @@ class OpenIdServer:
             head = base64url.encode(json.dumps({**header, "alg": "none"}).encode())
             return f"{head}.{base64url.encode(claims.encode())}."
         if self.twist == "HS256 under the public key":
-            secret = OctKey.import_key(self.key.as_pem(private=False))
-            return jws.serialize_compact({**header, "alg": "HS256"}, claims, secret, algorithms=["HS256"])
+            head = base64url.encode(json.dumps({**header, "alg": "HS256"}).encode())
+            message = f"{head}.{base64url.encode(claims.encode())}"
+            mac = hmac.digest(self.key.as_pem(private=False), message.encode(), "sha256")
+            return f"{message}.{base64url.encode(mac)}"
         signer = rsa_key(9) if self.twist == "another key" else self.key
         alg = "RS512" if self.twist == "another algorithm" else "RS256"
         plain = RSAKey.import_key(signer.as_pem(private=True))

@@ -2,9 +2,12 @@
 
 import asyncio
 import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from structlog.testing import capture_logs
 
 from agenthifive.people import oidc, provider_http, providers
 from agenthifive.people.model import Account
@@ -14,36 +17,45 @@ from people.openid_provider import OTHER_ISSUER, OpenIdServer, rsa_key
 from people.social_stage import PERSON, TENANT, SocialStage, error_of, olga_at
 from people.stage import ADAM
 
-TWISTS_OF_TOKENS = [
-    "another nonce",
-    "another audience",
-    "two audiences without a party",
-    "another party",
-    "expired",
-    "issued long ago",
-    "issued in the future",
-    "another issuer",
-    "another access token",
-    "no subject",
-    "alg none",
-    "HS256 under the public key",
-    "another key",
-    "another algorithm",
-    "no id_token",
-]
-TWISTS_OF_REPLIES = ["iss of another provider", "iss is promised and missing", "error"]
-TWISTS_OF_DISCOVERY = [
-    "document of another issuer",
-    "plain http endpoint",
-    "script as authorization endpoint",
-    "redirecting discovery",
-    "huge discovery",
-    "compressed discovery",
-    "discovery that is no JSON",
-    "discovery that breaks off",
-    "failing discovery",
-    "silent discovery",
-]
+TWISTS_OF_TOKENS = {
+    "another nonce": "id_token_nonce",
+    "another audience": "id_token_audience",
+    "two audiences without a party": "id_token_party",
+    "another party": "id_token_party",
+    "expired": "id_token_expired",
+    "issued long ago": "id_token_issued_at",
+    "issued in the future": "id_token_issued_at",
+    "another issuer": "id_token_issuer",
+    "another access token": "id_token_access_token",
+    "no subject": "id_token_subject",
+    "alg none": "id_token_signature",
+    "HS256 under the public key": "id_token_signature",
+    "another key": "id_token_signature",
+    "another algorithm": "id_token_signature",
+    "no id_token": "id_token_form",
+}
+TWISTS_OF_REPLIES = {
+    "iss of another provider": "issuer_mismatch",
+    "iss is promised and missing": "issuer_missing",
+    "error": "refused",
+}
+TWISTS_OF_DISCOVERY = {
+    "document of another issuer": "discovery_issuer",
+    "plain http endpoint": "address",
+    "script as authorization endpoint": "address",
+    "redirecting discovery": "status_302",
+    "huge discovery": "reply_too_large",
+    "compressed discovery": "reply_encoding",
+    "discovery that is no JSON": "reply_json",
+    "discovery that breaks off": "reply_invalid",
+    "failing discovery": "status_500",
+    "silent discovery": "timeout",
+}
+
+
+def reasons(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why the provider failed, as the operator reads it."""
+    return [entry["reason"] for entry in logs if entry["event"] == "social_sign_in_failed"]
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +67,9 @@ def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_id_token_that_is_not_right_lets_nobody_in(elsewhere: SocialStage, olga: Account, twist: str) -> None:
     elsewhere.server.claims, elsewhere.server.twist = olga_at(email=ADAM), twist
     before = await elsewhere.counts()
-    assert error_of(await elsewhere.go(elsewhere.browser())) == "provider_error"
+    with capture_logs() as logs:
+        assert error_of(await elsewhere.go(elsewhere.browser())) == "provider_error"
+    assert reasons(logs) == [TWISTS_OF_TOKENS[twist]]
     assert len(elsewhere.server.requests("/token")) == 1
     assert await elsewhere.counts() == before
     elsewhere.server.twist = ""
@@ -66,7 +80,9 @@ async def test_an_id_token_that_is_not_right_lets_nobody_in(elsewhere: SocialSta
 async def test_a_reply_of_another_provider_gets_no_code(elsewhere: SocialStage, olga: Account, twist: str) -> None:
     elsewhere.server.claims, elsewhere.server.twist = olga_at(email=ADAM), twist
     before = await elsewhere.counts()
-    assert error_of(await elsewhere.go(elsewhere.browser())) == "provider_error"
+    with capture_logs() as logs:
+        assert error_of(await elsewhere.go(elsewhere.browser())) == "provider_error"
+    assert reasons(logs) == [TWISTS_OF_REPLIES[twist]]
     assert elsewhere.server.requests("/token") == []
     assert await elsewhere.counts() == before
 
@@ -74,7 +90,9 @@ async def test_a_reply_of_another_provider_gets_no_code(elsewhere: SocialStage, 
 @pytest.mark.parametrize("twist", TWISTS_OF_DISCOVERY)
 async def test_a_provider_that_cannot_be_discovered_is_unavailable(elsewhere: SocialStage, twist: str) -> None:
     elsewhere.server.twist = twist
-    answer = await elsewhere.begin(elsewhere.browser())
+    with capture_logs() as logs:
+        answer = await elsewhere.begin(elsewhere.browser())
+    assert reasons(logs) == [TWISTS_OF_DISCOVERY[twist]]
     assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
     assert answer.headers["retry-after"] == "10"
     assert "ah5_flow" not in answer.headers.get("set-cookie", "")
@@ -87,7 +105,9 @@ async def test_a_provider_that_cannot_be_discovered_is_unavailable(elsewhere: So
 async def test_an_endpoint_at_a_forbidden_address_is_not_called(elsewhere: SocialStage, olga: Account) -> None:
     elsewhere.server.claims = olga_at(email=ADAM)
     elsewhere.server.twist = "token endpoint at the metadata address"
-    assert error_of(await elsewhere.go(elsewhere.browser())) == "provider_error"
+    with capture_logs() as logs:
+        assert error_of(await elsewhere.go(elsewhere.browser())) == "provider_error"
+    assert reasons(logs) == ["egress_blocked_metadata"]
     assert (await elsewhere.counts())["t_users"] == 1
 
 
