@@ -157,3 +157,4 @@ def test_a_key_must_be_named_once() -> None:
     assert find_key(keys, None) is None
     assert find_key(keys, "key-5") is None
     assert find_key(read_keys({"keys": [one, {**two, "kid": "key-3"}]}), "key-3") is None
+    assert find_key(read_keys({"keys": [one, one]}), "key-3") is keys[0].key

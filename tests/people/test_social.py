@@ -327,6 +327,18 @@ async def test_a_reply_that_does_not_fit_the_flow(elsewhere: SocialStage, olga: 
     assert (await browser.get(location)).headers["location"] == "/dashboard"
 
 
+async def test_a_reply_at_the_address_of_another_provider(elsewhere: SocialStage, olga: Account) -> None:
+    """Both are set up here: the code of one is not brought to the other."""
+    elsewhere.server.claims = olga_at(email=ADAM)
+    both = elsewhere.stage.social({rule.id: elsewhere.provider(rule) for rule in (GENERIC, GOOGLE)}, "open")
+    browser = elsewhere.stage.browser(social=both)
+    location = await elsewhere.reply(browser)
+    mixed_up = await browser.get(location.replace("/callback/oidc", "/callback/google"))
+    assert error_of(mixed_up) == "state_mismatch"
+    assert elsewhere.server.requests("/token") == []
+    assert (await browser.get(location)).headers["location"] == "/dashboard"
+
+
 async def test_a_flow_ends_after_a_quarter_of_an_hour(
     elsewhere: SocialStage, olga: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

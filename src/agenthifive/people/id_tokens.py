@@ -74,8 +74,8 @@ def read_keys(document: object) -> Sequence[ProviderKey]:
 
 def find_key(keys: Sequence[ProviderKey], kid: str | None) -> VerifyingKey | None:
     """The key a token names; without a name the only one there is."""
-    named = [each.key for each in keys if kid is None or each.kid == kid]
-    return named[0] if len(named) == 1 else None
+    named = {each.key for each in keys if kid is None or each.kid == kid}  # a key listed twice is loaded once
+    return named.pop() if len(named) == 1 else None
 
 
 def read_token(text: object) -> IdToken:

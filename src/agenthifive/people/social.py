@@ -53,7 +53,7 @@ class SocialRefused(Exception):
 class Reply:
     """What the browser brought back from a provider."""
 
-    state: str | None
+    state: str | None = field(repr=False)
     code: str | None = field(repr=False)
     iss: str | None
     is_error: bool

@@ -1,7 +1,7 @@
 """The routes of sign-in with accounts elsewhere. Source: contract/http.md section 14.2."""
 
 import time
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Depends, Request
@@ -28,6 +28,7 @@ from agenthifive.people.entrance import SecondFactorNeeded
 from agenthifive.people.flows import Link
 from agenthifive.people.providers import APPLE, CALLBACK_PATH
 from agenthifive.people.redirects import own_path
+from agenthifive.people.service import People
 from agenthifive.people.social import Reply, Social, SocialRefused
 from agenthifive.words import AuditAction, RateLimit
 
@@ -194,7 +195,7 @@ async def unlink_account(
     return JsonAnswer({"status": True})
 
 
-async def _start(body: ProviderBody, people: Any, social: Social, link: Link | None) -> JsonAnswer:
+async def _start(body: ProviderBody, people: People, social: Social, link: Link | None) -> JsonAnswer:
     started = await social.start(body.provider, own_path(body.callback_url), link, time.time())
     answer = JsonAnswer({"url": started.url, "redirect": body.disable_redirect is not True})
     set_flow_cookie(answer, people.sessions, started.flow)
