@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import httpx
 
 from agenthifive.people import providers
-from agenthifive.people.entrance import Entrance
 from agenthifive.people.github import GithubProvider
 from agenthifive.people.oidc import OpenIdProvider, Provider
 from agenthifive.people.provider_http import ProviderHttp
@@ -45,15 +44,13 @@ class SocialStage:
         made: Provider = self.made[rule.id]
         return made
 
-    def social(
-        self, rule: OpenIdRule = GENERIC, registration: str = "open", entrance: Entrance | None = None
-    ) -> Social:
+    def social(self, rule: OpenIdRule = GENERIC, registration: str = "open") -> Social:
         """Sign-in with this provider alone."""
-        return self.stage.social({rule.id: self.provider(rule)}, registration, entrance)
+        return self.stage.social({rule.id: self.provider(rule)}, registration)
 
-    def browser(self, rule: OpenIdRule = GENERIC, registration: str = "open", **options: Any) -> Browser:
+    def browser(self, rule: OpenIdRule = GENERIC, registration: str = "open") -> Browser:
         """Somebody who is not signed in."""
-        return self.stage.browser(social=self.social(rule, registration, **options))
+        return self.stage.browser(social=self.social(rule, registration))
 
     async def begin(
         self, browser: Browser, provider: str = "oidc", *, link: bool = False, callback: str = "/dashboard"

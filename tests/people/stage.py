@@ -25,7 +25,6 @@ from agenthifive.ids import new_id
 from agenthifive.operations.journal import Journal
 from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.people import api, pages
-from agenthifive.people.entrance import Entrance
 from agenthifive.people.model import Account
 from agenthifive.people.oidc import Provider
 from agenthifive.people.registration import Registration
@@ -39,7 +38,6 @@ WEB_URL = "http://localhost:4000"
 SECRET = b"a secret of the tests that is long enough"
 PASSWORD = "orchid-lantern-gravel-77"
 OLGA, ADAM, VERA, MALLORY = "olga@example.com", "adam@example.com", "vera@example.com", "mallory@evil.test"
-KEYRING = Keyring.of([bytes(range(9, 41))])
 AGENT_TOKEN = "ah5t_" + "b" * 43
 RELEASE = {"version": "0.1.0", "gitSha": "abc", "revision": "0002"}
 EMPTY = """
@@ -50,11 +48,14 @@ EMPTY = """
 WIDE = Window(100_000, 60)
 LIMITS = (
     RateLimit.SIGN_IN,
+    RateLimit.SECOND_FACTOR,
+    RateLimit.PASSKEY,
+    RateLimit.OAUTH_CALLBACK,
     RateLimit.ONE_TIME_LINK,
     RateLimit.AUTH_FAILURES,
     RateLimit.PAT_CREATE,
-    RateLimit.OAUTH_CALLBACK,
 )
+KEYRING = Keyring.of([bytes(range(40, 72))])
 
 
 class _NoMeter:
@@ -81,24 +82,22 @@ class Stage:
         self.admin = admin
         self.people = self.room()
 
-    def room(self, web_url: str = WEB_URL, secret: bytes = SECRET, **limits: Window) -> People:
+    def room(self, web_url: str = WEB_URL, secret: bytes = SECRET, *, rule: str = "off", **limits: Window) -> People:
         """Another process's room over the same database."""
         windows = {limit: limits.get(limit.value, WIDE) for limit in LIMITS}
-        options = PeopleOptions(secret, web_url, RELEASE)
-        return People(self.database, RateLimiter(self.database, windows), FloodGate(), options)
+        options = PeopleOptions(secret, web_url, RELEASE, require_two_factor=rule)
+        return People(self.database, RateLimiter(self.database, windows), FloodGate(), options, KEYRING)
 
     def unit(self, signature: Signature = SYSTEM) -> Unit:
         return Unit(self.database, self.chain, signature)
 
-    def social(
-        self, providers: Mapping[str, Provider] | None = None, rule: str = "closed", entrance: Entrance | None = None
-    ) -> Social:
+    def social(self, providers: Mapping[str, Provider] | None = None, rule: str = "closed") -> Social:
         """Sign-in with accounts elsewhere, at no provider unless some are given."""
         room = self.people
         return Social(
             providers or {},
             room.sessions,
-            entrance or room.entrance,
+            room.entrance,
             Registration.of(rule),
             KEYRING,
             BrowserSeal(SECRET),

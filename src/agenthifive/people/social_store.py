@@ -46,6 +46,7 @@ COUNT_OTHER_METHODS: Final = """
     SELECT (u.password_hash IS NOT NULL)::int
            + (SELECT count(*)::int FROM t_accounts a
                WHERE a.user_id = u.id AND a.id <> %(id)s AND a.provider = ANY(%(providers)s))
+           + (SELECT count(*)::int FROM t_passkeys p WHERE p.user_id = u.id)
       FROM t_users u WHERE u.id = %(user_id)s
 """
 
