@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def issue(folder: Path, host: str) -> tuple[Path, Path, Path]:
-    """The root's PEM file, the server's certificate and the server's key."""
+def issue(folder: Path, host: str, *others: str) -> tuple[Path, Path, Path]:
+    """The root's PEM file, the certificate of a server with these names, and its key."""
     now = datetime.now(UTC)
     root_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test root")])
@@ -23,7 +23,7 @@ def issue(folder: Path, host: str) -> tuple[Path, Path, Path]:
     )
     server = (
         _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), root_name, server_key.public_key(), now)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in (host, *others)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
         .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

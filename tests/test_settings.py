@@ -215,7 +215,8 @@ def test_exactly_the_settings_with_secret_values_are_marked(tmp_path: Path) -> N
     others = {name.replace("_SECRET", "_ID"): "id" for name in secret if name.endswith("_CLIENT_SECRET")}
     settings = load(
         tmp_path,
-        **{**secret, **others, "ENCRYPTION_KEY": KEY, "ENCRYPTION_KEY_PREVIOUS": KEY, "TURNSTILE_SITE_KEY": "id"},
+        **{**secret, **others, "ENCRYPTION_KEY": KEY, "ENCRYPTION_KEY_PREVIOUS": KEY, "TURNSTILE_SITE_KEY": "id",
+           "OIDC_ISSUER": "https://id.example.com"},
         DATABASE_URL=dsn,
     ).settings  # fmt: skip
     wrapped = {field.upper() for field in Settings.model_fields if isinstance(getattr(settings, field), SecretStr)}
@@ -307,3 +308,48 @@ def test_loading_needs_neither_the_database_driver_nor_the_web_framework() -> No
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("name", ["AUTH_GOOGLE", "AUTH_MICROSOFT", "AUTH_GITHUB", "AUTH_APPLE"])
+def test_a_client_of_sign_in_is_an_id_and_a_secret(name: str, tmp_path: Path) -> None:
+    pair = {f"{name}_CLIENT_ID": "us", f"{name}_CLIENT_SECRET": "hush"}
+    assert load(tmp_path, **pair).settings
+    for half, value in pair.items():
+        [line] = problems(tmp_path, **{half: value})
+        assert line.startswith(f"{name}_CLIENT_SECRET: ")
+        assert "hush" not in line
+
+
+@pytest.mark.parametrize("missing", ["OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"])
+def test_the_openid_provider_is_set_whole(missing: str, tmp_path: Path) -> None:
+    whole = {"OIDC_ISSUER": "https://id.example.com", "OIDC_CLIENT_ID": "us", "OIDC_CLIENT_SECRET": "hush"}
+    assert load(tmp_path, **whole).settings
+    assert problems(tmp_path, **{name: value for name, value in whole.items() if name != missing})
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    ["http://id.example.com", "id.example.com", "https://", "https://u:p@id.example.com", "https://id.example.com?x=1",
+     "https://id.example.com#x", "https://ID.example.com", "javascript:alert(1)"],
+)  # fmt: skip
+def test_an_issuer_is_a_plain_https_address(issuer: str, tmp_path: Path) -> None:
+    client = {"OIDC_CLIENT_ID": "us", "OIDC_CLIENT_SECRET": "hush"}
+    assert any(line.startswith("OIDC_ISSUER: not a plain") for line in problems(tmp_path, OIDC_ISSUER=issuer, **client))
+
+
+@pytest.mark.parametrize(
+    "tenant", ["Common", "contoso.onmicrosoft.com", "5F3C1D2E-0000-4000-8000-00000000000A", "../x"]
+)
+def test_a_tenant_is_a_word_or_an_id(tenant: str, tmp_path: Path) -> None:
+    [line] = problems(tmp_path, AUTH_MICROSOFT_TENANT_ID=tenant)
+    assert line.startswith("AUTH_MICROSOFT_TENANT_ID: neither")
+
+
+def test_one_client_for_sign_in_and_connections_is_warned_of(tmp_path: Path) -> None:
+    pair = {"AUTH_GOOGLE_CLIENT_ID": "us", "AUTH_GOOGLE_CLIENT_SECRET": "hush"}
+    shared = [line for line in load(tmp_path, **pair, GOOGLE_CLIENT_ID="us").warnings if "OAUTH-SEPARATE" in line]
+    assert shared == [
+        "AUTH_GOOGLE_CLIENT_ID: the same client as GOOGLE_CLIENT_ID; register one apart for sign-in [OAUTH-SEPARATE]"
+    ]
+    apart = load(tmp_path, **pair, GOOGLE_CLIENT_ID="them").warnings
+    assert [line for line in apart if "OAUTH-SEPARATE" in line] == []

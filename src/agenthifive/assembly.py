@@ -55,7 +55,7 @@ from agenthifive.operations.ratelimit import RateLimiter, Window, sweep_limits
 from agenthifive.operations.tally import Tally
 from agenthifive.people import api as people_api
 from agenthifive.people import pages as people_pages
-from agenthifive.people.assembly import make_people
+from agenthifive.people.assembly import make_people, make_social
 from agenthifive.policies import api as policies_api
 from agenthifive.settings import Settings
 from agenthifive.words import RateLimit
@@ -231,6 +231,7 @@ def make_rooms(app: "Application") -> FastAPI:
     state.application = app
     state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper)
     state.agents, state.people = app.keeper.agents, app.keeper.people
+    state.social = make_social(app.settings, app.keeper.people, app.keyring, app.broker.egress)
     state.connections, state.policies = app.broker.connections, app.broker.policies
     state.keys = KeyAdmin(app.keys)
     state.audit = AuditReader(app.database, app.chain, app.keeper.limiter)
@@ -318,6 +319,7 @@ def _windows(settings: Settings) -> dict[RateLimit, Window]:
         RateLimit.SECOND_FACTOR: Window(10, 900),
         RateLimit.PASSKEY: Window(30, 60),
         RateLimit.ONE_TIME_LINK: Window(settings.rate_limit_links_per_minute, 60),
+        RateLimit.OAUTH_CALLBACK: Window(60, 60),
         RateLimit.AUTH_FAILURES: Window(settings.rate_limit_auth_failures_per_5_minutes, 300),
         RateLimit.CONNECTION_PROBE: Window(30, 60),
         RateLimit.PAT_CREATE: Window(20, 3600),

@@ -48,6 +48,15 @@ __all__ = [
 ]
 
 _SECOND_NAMES: Final = {"BETTER_AUTH_SECRET": "SESSION_SECRET", "EGRESS_CA_BUNDLE": "SSL_CERT_FILE"}
+# what connections of agents go by, whether or not this release reads it
+_CONNECTION_CLIENTS: Final = ("GOOGLE_CLIENT_ID", "MICROSOFT_CLIENT_ID", "GITHUB_CLIENT_ID")
+_SIGN_IN_CLIENTS: Final = (
+    "auth_google_client_id",
+    "auth_microsoft_client_id",
+    "auth_github_client_id",
+    "auth_apple_client_id",
+    "oidc_client_id",
+)
 _PATHS: Final = frozenset({"agenthifive_home", "egress_ca_bundle", "catalog_dir"})
 _DEFAULT_HOME: Final = Path(".local/share/agenthifive")
 _OUT_OF_BOUNDS: Final = frozenset({"greater_than_equal", "less_than_equal"})
@@ -170,6 +179,7 @@ def load_settings(environ: Mapping[str, str], env_file: Path | None = None, cwd:
         raise SettingsRefused(findings.problems)
     sources = {field.upper(): _source(field, found.get(field)) for field in Settings.model_fields}
     findings.warnings.extend(_warn_of_names(places, found))
+    findings.warnings.extend(_warn_of_shared_clients(places, found, cwd))
     paths = tuple(place.path for place in places if place.path is not None)
     return LoadedSettings(settings, sources, tuple(findings.warnings), paths)
 
@@ -271,6 +281,15 @@ def _warn_of_names(places: Sequence[Place], found: Mapping[str, Found]) -> Itera
     yield from find_unused(places, LATER_NAMES)
     known = [*(field.upper() for field in Settings.model_fields), "SESSION_SECRET"]
     yield from find_near_misses(places, known, LATER_NAMES | {"SSL_CERT_FILE"})
+
+
+def _warn_of_shared_clients(places: Sequence[Place], found: Mapping[str, Found], cwd: Path) -> Iterator[str]:
+    """One client for people and for agents' connections: who leaks one has leaked both."""
+    for name in _CONNECTION_CLIENTS:
+        connections = find_text(name, places, cwd, Findings())
+        for field in _SIGN_IN_CLIENTS:
+            if connections is not None and field in found and found[field].text == connections.text:
+                yield f"{field.upper()}: the same client as {name}; register one apart for sign-in [OAUTH-SEPARATE]"
 
 
 def _lines(refused: ValidationError, found: Mapping[str, Found]) -> Iterator[str]:

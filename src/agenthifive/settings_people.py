@@ -12,6 +12,8 @@ from agenthifive.settings_values import Flag, SecretText, Text, Whole, knob
 
 _PAIR: Final = "set together with its other half"
 _KID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TENANT: Final = re.compile(r"common|organizations|consumers|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ISSUER: Final = re.compile(r"https://[a-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
 _REGISTRATION: Final = re.compile(r"closed|invite|open|domain:[a-z0-9.-]+\.[a-z0-9-]+(?:,[a-z0-9.-]+\.[a-z0-9-]+)*")
 _PAIRS: Final = (
     ("turnstile_site_key", "turnstile_secret_key"),
@@ -19,6 +21,7 @@ _PAIRS: Final = (
     ("auth_microsoft_client_id", "auth_microsoft_client_secret"),
     ("auth_github_client_id", "auth_github_client_secret"),
     ("auth_apple_client_id", "auth_apple_client_secret"),
+    ("oidc_issuer", "oidc_client_id"),
     ("oidc_client_id", "oidc_client_secret"),
 )
 
@@ -171,6 +174,20 @@ class PeopleSettings(BaseModel):
         if kid is not None and not _KID.fullmatch(kid):
             raise ValueError("has a character that a kid cannot have, or is too long")
         return kid
+
+    @field_validator("auth_microsoft_tenant_id")
+    @classmethod
+    def _know_the_tenant(cls, tenant: str) -> str:
+        if not _TENANT.fullmatch(tenant):
+            raise ValueError("neither one of the words nor the id of a tenant in lower case")
+        return tenant
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _spell_the_issuer(cls, issuer: str | None) -> str | None:
+        if issuer is not None and not _ISSUER.fullmatch(issuer):
+            raise ValueError("not a plain https address")
+        return issuer
 
     @field_validator("oidc_scopes")
     @classmethod

@@ -1,5 +1,6 @@
 """The stage of these tests, and Argon2id at a cost that keeps them quick."""
 
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from agenthifive.audit.chains import AdminChain, Instance
+from agenthifive.broker.egress import tls_context
 from agenthifive.db.database import Database
 from agenthifive.db.unit import SYSTEM, Unit
 from agenthifive.people import passwords
@@ -15,7 +17,11 @@ from agenthifive.people.model import Account
 from agenthifive.people.registration import Registration
 from agenthifive.people.service import People
 from agenthifive.words import AuditAction
+from certificates import issue
 from databases import TestDatabase, fresh_database, open_pool
+from fakes import Provider
+from people.openid_provider import HOSTS, Doors, OpenIdServer
+from people.social_stage import SocialStage
 from people.stage import OLGA, Stage
 
 
@@ -76,3 +82,27 @@ def people(stage: Stage, olga: Account) -> Iterator[People]:
     made = stage.room(options={"registration": Registration("open")})
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def provider_tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS of the providers people sign in with: how they listen, and how we trust them."""
+    bundle, chain, key = issue(tmp_path_factory.mktemp("providers"), *HOSTS)
+    listening = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    listening.load_cert_chain(chain, key)
+    return listening, tls_context(bundle)
+
+
+@pytest_asyncio.fixture
+async def elsewhere(
+    stage: Stage, provider_tls: tuple[ssl.SSLContext, ssl.SSLContext], request: pytest.FixtureRequest
+) -> AsyncIterator[SocialStage]:
+    """A provider people sign in with; the parameter is which one, the generic one without it."""
+    listening, trusting = provider_tls
+    server: OpenIdServer = getattr(request, "param", OpenIdServer)()
+    server.server = Provider(server.serve)
+    await server.server.start(listening)
+    doors = Doors(trusting, server.server.port)
+    yield SocialStage(stage, trusting, server, doors)
+    await doors.close()
+    await server.server.stop()

@@ -27,7 +27,11 @@ from agenthifive.operations.journal import Journal
 from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.people import api, pages
 from agenthifive.people.model import Account
+from agenthifive.people.oidc import Provider
+from agenthifive.people.registration import Registration
 from agenthifive.people.service import Doors, People, PeopleOptions
+from agenthifive.people.social import Social
+from agenthifive.vault.browser_seal import BrowserSeal
 from agenthifive.vault.keyring import Keyring
 from agenthifive.words import AGENT_SCOPES, PrincipalType, RateLimit, Role
 
@@ -49,6 +53,7 @@ LIMITS = (
     RateLimit.PASSWORD_RESET,
     RateLimit.SECOND_FACTOR,
     RateLimit.PASSKEY,
+    RateLimit.OAUTH_CALLBACK,
     RateLimit.ONE_TIME_LINK,
     RateLimit.AUTH_FAILURES,
     RateLimit.PAT_CREATE,
@@ -122,7 +127,22 @@ class Stage:
     def unit(self, signature: Signature = SYSTEM) -> Unit:
         return Unit(self.database, self.chain, signature)
 
-    def browser(self, people: People | None = None, ip: str = "203.0.113.7", **options: Any) -> Browser:
+    def social(self, providers: Mapping[str, Provider] | None = None, rule: str = "closed") -> Social:
+        """Sign-in with accounts elsewhere, at no provider unless some are given."""
+        room = self.people
+        return Social(
+            providers or {},
+            room.sessions,
+            room.entrance,
+            Registration.of(rule),
+            KEYRING,
+            BrowserSeal(SECRET),
+            FloodGate(),
+        )
+
+    def browser(
+        self, people: People | None = None, ip: str = "203.0.113.7", social: Social | None = None, **options: Any
+    ) -> Browser:
         """A client of the complete application."""
         people = people or self.people
         agent = Caller(PrincipalType.AGENT, new_id(), new_id(), agent_id=new_id(), scopes=frozenset(AGENT_SCOPES))
@@ -142,6 +162,7 @@ class Stage:
         app = make_management([api.routes.router, pages.routes.router])
         app.state.edge = Edge(self.database, self.chain, gatekeeper)
         app.state.people = people
+        app.state.social = social or self.social()
         gate = Gate(
             broker=app,
             management=app,
@@ -167,9 +188,9 @@ class Stage:
             name = email.partition("@")[0].title()
             return await self.people.accounts.create_user(unit, email, name, PASSWORD, workspace_id, role)
 
-    async def sign_in(self, email: str, people: People | None = None) -> Browser:
+    async def sign_in(self, email: str, people: People | None = None, social: Social | None = None) -> Browser:
         """The browser of somebody who just signed in."""
-        browser = self.browser(people)
+        browser = self.browser(people, social=social)
         answer = await browser.post("/api/auth/sign-in/email", json={"email": email, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
         await browser.take_csrf()

@@ -46,6 +46,7 @@ DELETE: Final = "DELETE FROM t_passkeys WHERE id = %(id)s AND user_id = %(user_i
 HAS_WAY_IN: Final = """
     SELECT EXISTS (SELECT FROM t_users WHERE id = %(user_id)s AND password_hash IS NOT NULL)
         OR EXISTS (SELECT FROM t_passkeys WHERE user_id = %(user_id)s)
+        OR EXISTS (SELECT FROM t_accounts WHERE user_id = %(user_id)s)
 """
 DELETE_ALL: Final = "DELETE FROM t_passkeys WHERE user_id = %(user_id)s"
 SWEEP: Final = "DELETE FROM t_spent_challenges WHERE spent_at < now() - interval '1 hour'"

@@ -47,7 +47,6 @@ class PeopleOptions:
     Shapes:
         secret: of BETTER_AUTH_SECRET. web_url: the public origin. release: version, gitSha, revision.
         admin_email: who becomes superadmin without a set-up link, while nobody has an account.
-        social: id and name of each provider one can sign in with.
         require_two_factor: off, admins or all.
     """
 
@@ -62,7 +61,6 @@ class PeopleOptions:
     reset_mails_per_hour: int = 3
     turnstile_site_key: str | None = None
     admin_email: Email | None = None
-    social: Sequence[Mapping[str, str]] = ()
     require_two_factor: str = "off"
 
     def __repr__(self) -> str:
@@ -156,12 +154,10 @@ class People:
         return [Job("people_sweep_ended", SWEEP_PERIOD_S, sweep)]
 
     def describe_ways_in(self) -> dict[str, Any]:
-        """How one can sign in and register here, as the sign-in page asks for it."""
+        """How one can sign in and register here, besides providers elsewhere, as the sign-in page asks for it."""
         options = self._options
         site_key = options.turnstile_site_key
         return {
-            "email": True,
-            "social": [dict(provider) for provider in options.social],
             "passkeys": self.passkeys.is_usable,
             "registration": options.registration.rule,
             **({} if site_key is None else {"turnstileSiteKey": site_key}),

@@ -26,6 +26,7 @@ from agenthifive.people.browser import (
 )
 from agenthifive.people.entrance import SecondFactorNeeded
 from agenthifive.people.setup import FirstPerson
+from agenthifive.people.social_api import SocialOf
 from agenthifive.words import AuditAction, RateLimit
 
 routes: Final = Routes("people")
@@ -69,9 +70,9 @@ class ReauthenticateBody(SignInRouteBody):
 
 
 @routes.get("/api/auth/providers", access=PUBLIC)
-async def list_providers(people: PeopleOf) -> JsonAnswer:
+async def list_providers(people: PeopleOf, social: SocialOf) -> JsonAnswer:
     """How one can sign in to this instance."""
-    return JsonAnswer(people.describe_ways_in())
+    return JsonAnswer({"email": True, "social": social.offers, **people.describe_ways_in()})
 
 
 @routes.post(

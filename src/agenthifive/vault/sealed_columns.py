@@ -40,4 +40,5 @@ SEALED_COLUMNS: Final = (
     SealedColumn("t_provider_revocations", "sealed_token"),
     SealedColumn("t_idempotency_keys", "reply", id="audit_id", rows_at_once=20),
     SealedColumn("t_totp", "secret", id="user_id", workspace=None),
+    SealedColumn("t_accounts", "sealed_tokens", workspace=None),
 )
