@@ -11,6 +11,9 @@ REVEAL: Mapping[str, str] = {
     "vault/keyring.py": "seals",
     "vault/canary.py": "checks that a key opens what it once sealed",
     "vault/signing.py": "signs with an Ed25519 seed",
+    "vault/token_keys.py": "reads the key that signs tokens",
+    "secrets_env.py": "writes a fresh signing key into the file of secrets",
+    "cli/jwt.py": "prints a fresh signing key, once",
     "broker/outbound.py": "puts the credential into the request that leaves",
     "broker/idempotency.py": "a stored reply is sealed like a credential; it is opened to be answered again",
     "connections/probes.py": "a credential is tried at its provider before and after it is stored",
@@ -19,8 +22,10 @@ REVEAL: Mapping[str, str] = {
 SETTING_VALUES: Mapping[str, str] = {
     "settings_values.py": "checks the values it has read",
     "production.py": "refuses example and weak values in production",
+    "production_tokens.py": "the same",
     "app.py": "hands the keys to the keyring",
     "people/assembly.py": "hands the cookie secret to the people room",
+    "jwt/assembly.py": "hands the signing key to the tokens",
     "operations/api.py": "compares the bearer token of /metrics",
     "cli/database.py": "hands the connection strings to the database",
 }
