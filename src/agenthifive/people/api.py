@@ -13,7 +13,7 @@ from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
-from agenthifive.people import tokens_api
+from agenthifive.people import programs_api, tokens_api
 from agenthifive.people.accounts import sign_as
 from agenthifive.people.browser import (
     PeopleOf,
@@ -29,7 +29,7 @@ from agenthifive.people.setup import FirstPerson
 from agenthifive.words import PAT_SCOPES, AuditAction, PrincipalType, RateLimit, Scope
 
 routes: Final = Routes("people")
-routes.router.routes.extend(tokens_api.routes.router.routes)
+routes.router.routes.extend([*tokens_api.routes.router.routes, *programs_api.routes.router.routes])
 
 
 class _Body(BaseModel):

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING, Final
 from agenthifive import __version__
 from agenthifive.audit.flood import FloodGate
 from agenthifive.db.migrate import HEAD
+from agenthifive.jwt.service import SignedTokens
 from agenthifive.operations.ratelimit import RateLimiter
+from agenthifive.people.device import DeviceLogins
+from agenthifive.people.exchange import SessionTokens
+from agenthifive.people.programs_api import Programs
+from agenthifive.people.registration import Registration
 from agenthifive.people.service import People, PeopleOptions
 from agenthifive.settings import Settings
 
@@ -18,6 +23,15 @@ _SECRET_MIN: Final = 32
 def make_people(app: "Application", limiter: RateLimiter) -> People:
     """The people room of an application. Raises: ValueError naming the variable."""
     return People(app.database, limiter, FloodGate(), read_options(app.settings))
+
+
+def make_programs(settings: Settings, people: People, signed_tokens: SignedTokens) -> Programs:
+    """How programs come to act for people of this room. Raises: ValueError naming the variable."""
+    registration = Registration.of(settings.registration)
+    return Programs(
+        SessionTokens(people.sessions, signed_tokens, registration),
+        DeviceLogins(read_options(settings).secret, people.tokens),
+    )
 
 
 def read_options(settings: Settings) -> PeopleOptions:

@@ -1,5 +1,6 @@
 """Sessions in PostgreSQL. Source: contract/http.md section 8."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -26,6 +27,22 @@ FIND_LIVE: Final = """
          WHERE s.id = live.id AND s.last_seen_at < now() - interval '1 minute')
     SELECT * FROM live
 """
+# What a token made from a session stands on: the session, its user, and a workspace they belong to.
+FIND_STANDING: Final = """
+    SELECT s.auth_time, m.role, u.platform_role
+      FROM t_sessions s
+      JOIN t_users u ON u.id = s.user_id AND u.disabled_at IS NULL
+      JOIN t_members m ON m.workspace_id = %(workspace_id)s AND m.user_id = s.user_id
+     WHERE s.id = %(session_id)s AND s.user_id = %(user_id)s AND s.expires_at > now()
+       AND s.last_seen_at > now() - make_interval(secs => %(idle_s)s)
+"""
+IS_DISABLED: Final = """
+    SELECT EXISTS (SELECT FROM t_sessions s JOIN t_users u ON u.id = s.user_id
+                    WHERE s.token_hash = %(token_hash)s AND u.disabled_at IS NOT NULL)
+"""
+SELECT_WORKSPACE: Final = """
+    UPDATE t_sessions SET workspace_id = %(workspace_id)s WHERE id = %(session_id)s AND workspace_id IS NULL
+"""
 # The conditions are those under which the password was compared: an account that changed meanwhile gets no session.
 INSERT: Final = """
     INSERT INTO t_sessions (id, user_id, workspace_id, token_hash, methods, ip, user_agent, expires_at)
@@ -47,6 +64,15 @@ SWEEP: Final = """
     DELETE FROM t_sessions
      WHERE expires_at < now() OR last_seen_at < now() - make_interval(secs => %(idle_s)s)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What somebody is in a workspace, and when they last proved to be there."""
+
+    auth_time: datetime
+    role: Role
+    platform_role: str
 
 
 async def find_live(connection: Connection, token_hash: str, idle_s: float) -> LiveSession | None:
@@ -77,6 +103,26 @@ async def find_live(connection: Connection, token_hash: str, idle_s: float) -> L
         ip=row["ip"],
         user_agent=row["user_agent"],
     )
+
+
+async def find_standing(
+    connection: Connection, session_id: str, user_id: str, workspace_id: str, idle_s: float
+) -> Standing | None:
+    """What a session's user is in a workspace now; None when the session ended or they do not belong there."""
+    values = {"session_id": session_id, "user_id": user_id, "workspace_id": workspace_id, "idle_s": idle_s}
+    row = await (await connection.execute(FIND_STANDING, values)).fetchone()
+    return None if row is None else Standing(row[0], Role(row[1]), row[2])
+
+
+async def is_disabled(connection: Connection, token_hash: str) -> bool:
+    """Whether a session's user was disabled."""
+    row = await (await connection.execute(IS_DISABLED, {"token_hash": token_hash})).fetchone()
+    return row is not None and row[0] is True
+
+
+async def select_workspace(connection: Connection, session_id: str, workspace_id: str) -> None:
+    """Let a session that has no workspace act in this one."""
+    await connection.execute(SELECT_WORKSPACE, {"session_id": session_id, "workspace_id": workspace_id})
 
 
 async def insert(
