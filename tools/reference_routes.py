@@ -14,6 +14,7 @@ from agenthifive.edge.callers import Access
 from agenthifive.edge.gate import EXECUTE_PATH, LLM_PREFIX
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import DeclaredRoute
+from agenthifive.jwt import api as jwt
 from agenthifive.operations import api as operations
 from agenthifive.operations import pages as operations_pages
 from agenthifive.people import api as people
@@ -22,7 +23,7 @@ from agenthifive.policies import api as policies
 from agenthifive.words import AuditAction, RateLimit
 from tools.markdown import code, codes, one_line, table
 
-ROOMS: Final = (operations, operations_pages, people, people_pages, agents, connections, policies, audit)
+ROOMS: Final = (operations, operations_pages, people, people_pages, agents, connections, policies, audit, jwt)
 _HEADING: Final = """\
 # Routes
 
@@ -47,6 +48,7 @@ _TITLES: Final = {
     "connections": "Connections and catalog",
     "policies": "Policies and templates",
     "audit": "Audit log",
+    "signing keys": "Signing keys",
 }
 _CALL_AUDIT: Final = (
     AuditAction.EXECUTION_REQUESTED,

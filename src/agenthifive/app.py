@@ -23,6 +23,7 @@ from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.database_url import database_endpoints
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import SYSTEM, Unit
+from agenthifive.jwt.assembly import JwtRoom, open_jwt
 from agenthifive.operations.health import CLOCK_MAX_S, Health
 from agenthifive.operations.instance import identify
 from agenthifive.operations.jobs import Job, Jobs
@@ -70,6 +71,8 @@ class Application:
         self.chain = AdminChain(self.database, self.instance)
         await self.chain.open()
         await self._check_keys()
+        self.jwt: JwtRoom = await open_jwt(self)
+        self._stack.push_async_callback(self.jwt.close)
         self.keeper: Keeper = make_keeper(self)
         self.broker: BrokerRoom = await make_broker(self, self._listen.dedicated, _own_endpoints(self), self._doubles)
         self._stack.callback(self.keeper.people.close)
