@@ -26,7 +26,7 @@ S: secret, masked everywhere. Production: the check that refuses the start, or w
 _UNITS: Final = {"SECONDS": "s", "MINUTES": "min", "HOURS": "h", "DAYS": "d", "MS": "ms", "BYTES": "bytes"}
 _ENV_HEADING: Final = """\
 # Copy to .env and edit. The values that are not commented out are examples: development accepts each of them
-# with a warning, production refuses to start with any secret of them. docs/reference/settings.md explains every name.
+# with a warning, production refuses the secrets among them. docs/reference/settings.md explains every name.
 """
 _EXAMPLE_VALUES: Final = {
     "DATABASE_URL": "postgresql://agenthifive:dev-password@localhost:5432/agenthifive",
