@@ -9,7 +9,7 @@ CREATE TABLE t_jwt_keys (
     first_web_url  text NOT NULL,
     environment    text NOT NULL,
     first_seen_at  timestamptz NOT NULL DEFAULT now(),
-    activated_at   timestamptz NOT NULL DEFAULT now(),
+    activated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_signed_at timestamptz,
     retired_at     timestamptz,
     removed_at     timestamptz,
