@@ -319,6 +319,8 @@ def _windows(settings: Settings) -> dict[RateLimit, Window]:
         RateLimit.TOKEN: Window(settings.rate_limit_token_per_minute, 60),
         RateLimit.SESSION_JWT: Window(settings.rate_limit_session_jwt_per_minute, 60),
         RateLimit.SIGN_IN: Window(settings.rate_limit_sign_in_per_minute, 60),
+        RateLimit.SECOND_FACTOR: Window(10, 900),
+        RateLimit.PASSKEY: Window(30, 60),
         RateLimit.ONE_TIME_LINK: Window(settings.rate_limit_links_per_minute, 60),
         RateLimit.DEVICE_START: Window(10, 60),
         RateLimit.DEVICE_CODE_ENTRY: Window(5, 60),

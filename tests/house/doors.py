@@ -14,6 +14,7 @@ REVEAL: Mapping[str, str] = {
     "vault/token_keys.py": "reads the key that signs tokens",
     "secrets_env.py": "writes a fresh signing key into the file of secrets",
     "cli/jwt.py": "prints a fresh signing key, once",
+    "people/totp.py": "works out the codes of an authenticator app",
     "broker/outbound.py": "puts the credential into the request that leaves",
     "broker/idempotency.py": "a stored reply is sealed like a credential; it is opened to be answered again",
     "connections/probes.py": "a credential is tried at its provider before and after it is stored",

@@ -3,7 +3,8 @@
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from joserfc.jwk import KeySet
 from agenthifive.ids import new_id
 from agenthifive.vault import base64url
 from application import WEB_URL, Place, run_application
-from databases import fresh_database
+from databases import TestDatabase, fresh_database
 from jwt_stage import JWKS, WIDE_LIMITS, csrf, sign_in, user_jwt
 from signing_keys import environ, forge, signing_key, taken_apart
 
@@ -28,6 +29,12 @@ async def place(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
         home = tmp_path_factory.mktemp("home")
         async with run_application(made.app_dsn, home, **environ("a"), **WIDE_LIMITS) as running:
             yield running
+
+
+@pytest.fixture
+def own(worker_id: str) -> Iterator[TestDatabase]:
+    with fresh_database(f"jwt_users_own_{worker_id}") as made:
+        yield made
 
 
 @pytest_asyncio.fixture
@@ -177,6 +184,16 @@ async def test_what_ends_a_token_before_its_time(place: Place, change: str) -> N
     assert await me(place, token) == (200, None)
     await place.execute(change, [adam])
     assert await me(place, token) == (401, "invalid_token")
+
+
+async def test_a_person_who_owes_a_second_factor_owes_it_with_a_token_too(own: TestDatabase, tmp_path: Path) -> None:
+    settings = {**environ("a"), **WIDE_LIMITS, "REQUIRE_TWO_FACTOR": "all"}
+    async with run_application(own.app_dsn, tmp_path, **settings) as place:
+        session = await sign_in(place, place.owner_id)
+        token = await user_jwt(place, session)
+        for headers in ({"cookie": session}, {"authorization": f"Bearer {token}"}):
+            answer = await place.ask("GET", "/v1/agents", headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (403, "two_factor_required")
 
 
 async def test_signing_out_ends_it(place: Place, cookie: str) -> None:

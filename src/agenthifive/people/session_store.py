@@ -16,7 +16,8 @@ FIND_LIVE: Final = """
         SELECT s.id, s.workspace_id, s.auth_time, s.created_at, s.last_seen_at, s.ip, s.user_agent,
                least(s.expires_at, s.last_seen_at + make_interval(secs => %(idle_s)s)) AS ends_at,
                m.role, u.id AS user_id, u.email, u.name, u.platform_role, u.email_verified_at,
-               u.created_at AS user_created_at, u.updated_at AS user_updated_at
+               u.created_at AS user_created_at, u.updated_at AS user_updated_at,
+               %(factor_rule)s <> 'off' AND lacks_second_factor(u.id, %(factor_rule)s) AS lacks_factor
           FROM t_sessions s
           JOIN t_users u ON u.id = s.user_id AND u.disabled_at IS NULL
           LEFT JOIN t_members m ON m.workspace_id = s.workspace_id AND m.user_id = s.user_id
@@ -29,7 +30,8 @@ FIND_LIVE: Final = """
 """
 # What a token made from a session stands on: the session, its user, and a workspace they belong to.
 FIND_STANDING: Final = """
-    SELECT s.auth_time, m.role, u.platform_role
+    SELECT s.auth_time, m.role, u.platform_role,
+           %(factor_rule)s <> 'off' AND lacks_second_factor(u.id, %(factor_rule)s)
       FROM t_sessions s
       JOIN t_users u ON u.id = s.user_id AND u.disabled_at IS NULL
       JOIN t_members m ON m.workspace_id = %(workspace_id)s AND m.user_id = s.user_id
@@ -68,17 +70,18 @@ SWEEP: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What somebody is in a workspace, and when they last proved to be there."""
+    """What somebody is in a workspace, when they last proved to be there, and whether a second factor is owed."""
 
     auth_time: datetime
     role: Role
     platform_role: str
+    lacks_factor: bool
 
 
-async def find_live(connection: Connection, token_hash: str, idle_s: float) -> LiveSession | None:
-    """The session in force behind a token."""
+async def find_live(connection: Connection, token_hash: str, idle_s: float, factor_rule: str) -> LiveSession | None:
+    """The session in force behind a token. Shapes: factor_rule: off, admins or all."""
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(FIND_LIVE, {"token_hash": token_hash, "idle_s": idle_s})
+        await cursor.execute(FIND_LIVE, {"token_hash": token_hash, "idle_s": idle_s, "factor_rule": factor_rule})
         row = await cursor.fetchone()
     if row is None:
         return None
@@ -102,16 +105,26 @@ async def find_live(connection: Connection, token_hash: str, idle_s: float) -> L
         ends_at=row["ends_at"],
         ip=row["ip"],
         user_agent=row["user_agent"],
+        lacks_factor=row["lacks_factor"],
     )
 
 
 async def find_standing(
-    connection: Connection, session_id: str, user_id: str, workspace_id: str, idle_s: float
+    connection: Connection, session_id: str, user_id: str, workspace_id: str, idle_s: float, factor_rule: str
 ) -> Standing | None:
-    """What a session's user is in a workspace now; None when the session ended or they do not belong there."""
-    values = {"session_id": session_id, "user_id": user_id, "workspace_id": workspace_id, "idle_s": idle_s}
+    """What a session's user is in a workspace now; None when the session ended or they do not belong there.
+
+    Shapes: factor_rule: off, admins or all.
+    """
+    values = {
+        "session_id": session_id,
+        "user_id": user_id,
+        "workspace_id": workspace_id,
+        "idle_s": idle_s,
+        "factor_rule": factor_rule,
+    }
     row = await (await connection.execute(FIND_STANDING, values)).fetchone()
-    return None if row is None else Standing(row[0], Role(row[1]), row[2])
+    return None if row is None else Standing(row[0], Role(row[1]), row[2], row[3])
 
 
 async def is_disabled(connection: Connection, token_hash: str) -> bool:
