@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from agenthifive.operations.reference import render_env_example
 from agenthifive.production import check_start, list_start_warnings
 from agenthifive.settings import OVERRIDABLE, LoadedSettings, SettingsRefused, load_settings
+from signing_keys import environ, published_key, weak_key
 
 KEY = "5f0c" + "9a3e71d2" * 7 + "b64d"
 SECRET = "k3Yq8-vN1x_Zb5Rt7Lm0Wp4Sd9Gh2Jc6"
 PASSWORD = "wB7q-Xn2Lr8_vT5kZs0m"
 DSN = f"postgresql://agenthifive_app:{PASSWORD}@db1:5432/agenthifive?sslmode=verify-full"
+SIGNING_KEY = environ("production")["JWT_PRIVATE_KEY"]
 SOUND = {
     "WEB_URL": "https://agents.example.com",
     "ENCRYPTION_KEY": KEY,
@@ -23,6 +25,7 @@ SOUND = {
     "EMAIL_PROVIDER": "smtp",
     "SMTP_HOST": "smtp.example.com",
     "EMAIL_FROM": "no-reply@example.com",
+    "JWT_PRIVATE_KEY": SIGNING_KEY,
     "REQUIRE_TWO_FACTOR": "admins",
 }
 INDEX = (
@@ -66,6 +69,14 @@ DEFECTS = [
     ("AUTH-SECRET", "BETTER_AUTH_SECRET", {"BETTER_AUTH_SECRET": "better-auth-secret-12345678901234567890"}),
     ("AUTH-SECRET", "BETTER_AUTH_SECRET", {"BETTER_AUTH_SECRET": "ChangeMe" * 4 + "0123456789"}),
     ("AUTH-SECRET", "BETTER_AUTH_SECRET", {"BETTER_AUTH_SECRET": "123456789" * 4}),
+    ("JWT-KEY", "JWT_PRIVATE_KEY", {"JWT_PRIVATE_KEY": ""}),
+    ("JWT-KEY", "JWT_PRIVATE_KEY", {"JWT_PRIVATE_KEY": "no key at all"}),
+    ("JWT-KEY", "JWT_PRIVATE_KEY", {"JWT_PRIVATE_KEY": weak_key()}),
+    ("JWT-KEY", "JWT_PRIVATE_KEY", {"JWT_PRIVATE_KEY": published_key()}),
+    ("JWKS-INTERNAL", "WEB_JWKS_URL", {"WEB_JWKS_URL": "https://agents.example.com/.well-known/jwks.json"}),
+    ("JWKS-INTERNAL", "WEB_JWKS_URL", {"WEB_JWKS_URL": "https://8.8.8.8/jwks.json"}),
+    ("JWKS-INTERNAL", "WEB_JWKS_URL", {"WEB_JWKS_URL": "https://[2606:4700::1111]/jwks.json"}),
+    ("JWKS-INTERNAL", "WEB_JWKS_URL", {"WEB_JWKS_URL": "http://keys.example.com/jwks.json"}),
     ("DB-TLS", "DATABASE_URL", {"DATABASE_URL": DSN.replace("verify-full", "prefer")}),
     ("DB-TLS", "DATABASE_URL", {"DATABASE_URL": DSN.partition("?")[0]}),
     ("DB-TLS", "DATABASE_MIGRATION_URL", {"DATABASE_MIGRATION_URL": DSN.partition("?")[0]}),
@@ -161,6 +172,7 @@ def test_production_refuses_every_value_of_the_example_file_in_one_run(tmp_path:
     assert set(found(loaded)) == {
         ("ENC-KEY", "ENCRYPTION_KEY"),
         ("AUTH-SECRET", "BETTER_AUTH_SECRET"),
+        ("JWT-KEY", "JWT_PRIVATE_KEY"),
         ("DB-PASSWORD", "DATABASE_URL"),
     }
 
@@ -171,7 +183,7 @@ def test_development_accepts_the_example_file_with_one_warning_each(tmp_path: Pa
     assert loaded.settings.is_development
     assert found(loaded) == []
     warned = [line.split(":")[0] for line in list_start_warnings(loaded)]
-    assert sorted(warned) == ["BETTER_AUTH_SECRET", "DATABASE_URL", "ENCRYPTION_KEY"]
+    assert sorted(warned) == ["BETTER_AUTH_SECRET", "DATABASE_URL", "ENCRYPTION_KEY", "JWT_PRIVATE_KEY"]
     assert loaded.warnings == ()
 
 
@@ -223,6 +235,7 @@ def test_an_unreadable_index_and_an_open_file_warn(tmp_path: Path) -> None:
         ({"SSRF_ALLOW_PRIVATE": "true"}, "SSRF_ALLOW_PRIVATE: agents reach private"),
         ({"CATALOG_EXTRA_HOSTS": "gitlab=https://git.example.com"}, "CATALOG_EXTRA_HOSTS: "),
         ({"CATALOG_DIR": "."}, "CATALOG_DIR: "),
+        ({"WEB_JWKS_ALLOW_PUBLIC": "true"}, "WEB_JWKS_ALLOW_PUBLIC: "),
         ({"WEB_URL": "http://localhost:4000", "AH5_ENV": "production"}, "WEB_URL: is http on a loopback host"),
         ({"LOG_LEVEL": "debug"}, "LOG_LEVEL: debug"),
         ({"EMAIL_PROVIDER": "noop"}, "EMAIL_PROVIDER: noop sends no mail"),
@@ -305,3 +318,55 @@ def test_a_random_key_is_not_taken_for_an_example(key: bytes) -> None:
         return
     loaded = load(Path("/nonexistent"), **{**SOUND, "ENCRYPTION_KEY": key.hex()})
     assert found(loaded) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:4000/.well-known/jwks.json",
+        "http://127.0.0.1:4000/.well-known/jwks.json",
+        "http://10.1.2.3/jwks.json",
+        "http://api:4000/.well-known/jwks.json",
+        "http://api.prod.svc.cluster.internal/jwks.json",
+        "https://keys.example.com/jwks.json",
+    ],
+)
+def test_an_internal_source_of_keys_starts(url: str, tmp_path: Path) -> None:
+    loaded = load(tmp_path, **SOUND, WEB_JWKS_URL=url)
+    assert (found(loaded), list_start_warnings(loaded)) == ([], ())
+
+
+def test_a_public_source_of_keys_starts_when_the_operator_insists(tmp_path: Path) -> None:
+    url = "https://agents.example.com/.well-known/jwks.json"
+    assert found(load(tmp_path, **SOUND, WEB_JWKS_URL=url, WEB_JWKS_ALLOW_PUBLIC="true")) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:word@keys.example.com/jwks.json",
+        "https://user@keys.example.com/jwks.json",
+        "ftp://keys.example.com/jwks.json",
+        "https://keys.example.com",
+        "https://keys.example.com/jwks.json#part",
+        "https://keys.example.com/a b",
+        "https://Keys.example.com/jwks.json",
+        "keys.example.com/jwks.json",
+    ],
+)
+def test_a_source_of_keys_that_is_no_plain_url_is_refused_everywhere(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsRefused) as refused:
+        load(tmp_path, WEB_JWKS_URL=url)
+    (line,) = refused.value.problems
+    assert line.startswith("WEB_JWKS_URL: ")
+    assert "word" not in line
+
+
+@pytest.mark.parametrize("kind", ["EC", "Ed25519"])
+def test_the_other_kinds_of_keys_start_too(kind: str, tmp_path: Path) -> None:
+    assert found(load(tmp_path, **{**SOUND, **environ("other", kind)})) == []
+
+
+def test_development_refuses_a_key_that_cannot_be_read_too(tmp_path: Path) -> None:
+    secrets = {name: SOUND[name] for name in ("ENCRYPTION_KEY", "BETTER_AUTH_SECRET")}
+    assert found(load(tmp_path, **secrets, JWT_PRIVATE_KEY="nonsense")) == [("JWT-KEY", "JWT_PRIVATE_KEY")]

@@ -10,6 +10,8 @@ import pytest
 
 from agenthifive.secrets_env import GENERATED_NAMES, init_secrets, read_secrets_env
 from agenthifive.settings import SettingsRefused, load_settings
+from agenthifive.vault.secret import Secret
+from agenthifive.vault.token_keys import read_signing_key
 
 
 def counting_random() -> Callable[[int], bytes]:
@@ -56,6 +58,21 @@ def test_a_value_that_is_there_is_never_changed(tmp_path: Path) -> None:
     before = path.read_text()
     assert init_secrets(tmp_path, counting_random()) == ()
     assert path.read_text() == before
+
+
+def test_the_signing_key_signs_and_is_named_by_its_thumbprint(tmp_path: Path) -> None:
+    init_secrets(tmp_path, os.urandom)
+    loaded = load_settings({"AGENTHIFIVE_HOME": str(tmp_path)}, cwd=tmp_path)
+    assert loaded.settings.jwt_private_key is not None
+    key = read_signing_key(Secret(loaded.settings.jwt_private_key.get_secret_value()))
+    assert (key.alg, key.bits, key.kid) == ("RS256", 2048, loaded.settings.jwt_kid)
+
+
+@pytest.mark.parametrize("name", ["JWT_PRIVATE_KEY", "JWT_PRIVATE_KEY_FILE", "JWT_KID"])
+def test_a_signing_key_and_its_name_are_made_together_or_not_at_all(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secrets.env").write_text(f"{name}=mine\n")
+    assert not {"JWT_PRIVATE_KEY", "JWT_KID"} & set(init_secrets(tmp_path, counting_random()))
+    assert read_secrets_env(tmp_path)[name] == "mine"
 
 
 def test_a_pointer_to_a_file_counts_as_a_value(tmp_path: Path) -> None:

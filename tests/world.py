@@ -63,6 +63,9 @@ class Strangers:
     async def note_failure(self, kind: CredentialKind, context: Context) -> AppError:
         return invalid_token(kind)
 
+    async def is_agent_jwt(self, text: str) -> bool:
+        return False
+
     def count_principal(self, principal_id: str) -> None:
         return None
 

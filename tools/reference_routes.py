@@ -14,6 +14,7 @@ from agenthifive.edge.callers import Access
 from agenthifive.edge.gate import EXECUTE_PATH, LLM_PREFIX
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import DeclaredRoute
+from agenthifive.jwt import api as jwt
 from agenthifive.operations import api as operations
 from agenthifive.operations import keys_api
 from agenthifive.operations import pages as operations_pages
@@ -23,7 +24,7 @@ from agenthifive.policies import api as policies
 from agenthifive.words import AuditAction, RateLimit
 from tools.markdown import code, codes, one_line, table
 
-ROOMS: Final = (operations, operations_pages, keys_api, people, people_pages, agents, connections, policies, audit)
+ROOMS: Final = (operations, operations_pages, keys_api, people, people_pages, agents, connections, policies, audit, jwt)
 _HEADING: Final = """\
 # Routes
 
@@ -51,6 +52,7 @@ TITLES: Final = {
     "policies": "Policies and templates",
     "keys": "Keys",
     "audit": "Audit log",
+    "signing keys": "Signing keys",
 }
 _CALL_AUDIT: Final = (
     AuditAction.EXECUTION_REQUESTED,

@@ -23,6 +23,7 @@ from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.database_url import database_endpoints
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import SYSTEM, Unit
+from agenthifive.jwt.assembly import JwtRoom, open_jwt
 from agenthifive.key_reading import read_keyring
 from agenthifive.operations.health import CLOCK_MAX_S, Health
 from agenthifive.operations.instance import identify
@@ -95,6 +96,8 @@ class Application:
         self._stack.push_async_callback(self.keys.close)
         await self.keys.start()
         self.metrics.registry.register(KeyFigures(self.keys))
+        self.jwt: JwtRoom = await open_jwt(self)
+        self._stack.push_async_callback(self.jwt.close)
         self.keeper: Keeper = make_keeper(self)
         self.broker: BrokerRoom = await make_broker(self, self._listen.dedicated, _own_endpoints(self), self._doubles)
         self._stack.callback(self.keeper.people.close)

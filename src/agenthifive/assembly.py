@@ -44,6 +44,7 @@ from agenthifive.edge.gate import Gate
 from agenthifive.edge.gatekeeper import Gatekeeper, LookUps
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
+from agenthifive.jwt import api as jwt_api
 from agenthifive.operations import api as operations_api
 from agenthifive.operations import keys_api
 from agenthifive.operations import pages as operations_pages
@@ -54,8 +55,10 @@ from agenthifive.operations.key_store import KEYS_WORKSPACE
 from agenthifive.operations.ratelimit import RateLimiter, Window, sweep_limits
 from agenthifive.operations.tally import Tally
 from agenthifive.people import api as people_api
+from agenthifive.people import device_store
 from agenthifive.people import pages as people_pages
-from agenthifive.people.assembly import make_people, make_social
+from agenthifive.people.assembly import make_people, make_programs, make_social
+from agenthifive.people.programs_api import Programs
 from agenthifive.policies import api as policies_api
 from agenthifive.settings import Settings
 from agenthifive.words import RateLimit
@@ -70,6 +73,7 @@ class Keeper:
 
     agents: Any
     people: Any
+    programs: Programs
     limiter: RateLimiter
     gatekeeper: Gatekeeper
     flood: FloodGate
@@ -100,13 +104,21 @@ def make_keeper(app: "Application") -> Keeper:
     limiter = RateLimiter(app.database, _windows(settings))
     flood = FloodGate()
     token_writer = _make_writer(app, "tokens", lanes=1)
-    room = agents_api.make_room(app.database, token_writer, flood, app.catalog, _agent_options(app))
+    signed_tokens = app.jwt.signed_tokens
+    room = agents_api.make_room(app.database, token_writer, flood, app.catalog, _agent_options(app), signed_tokens)
     people = make_people(app, limiter)
+    programs = make_programs(settings, people, signed_tokens)
     gatekeeper = Gatekeeper(
         app.database,
         app.chain,
         limiter,
-        LookUps(room.agents.caller_by_token, people.caller_by_pat, people.caller_by_session),
+        LookUps(
+            room.agents.caller_by_token,
+            people.caller_by_pat,
+            people.caller_by_session,
+            programs.session_tokens.caller_by_jwt,
+            signed_tokens.is_agent_token,
+        ),
         flood,
         cookie_name=people.cookie_name,
         web_origin=settings.web_url,
@@ -120,9 +132,10 @@ def make_keeper(app: "Application") -> Keeper:
     jobs = (
         Job("replay_sweep", 300.0, _on_connection(sweep_replays)),
         Job("token_sweep", 3600.0, _on_connection(sweep_tokens)),
+        Job("device_login_sweep", 3600.0, _on_connection(device_store.sweep)),
         *people.jobs,
     )
-    return Keeper(room, people, limiter, gatekeeper, flood, token_writer, jobs)
+    return Keeper(room, people, programs, limiter, gatekeeper, flood, token_writer, jobs)
 
 
 async def make_broker(
@@ -225,12 +238,14 @@ def make_rooms(app: "Application") -> FastAPI:
             connections_api.routes.router,
             policies_api.routes.router,
             audit_api.routes.router,
+            jwt_api.routes.router,
         ]
     )
     state = management.state
     state.application = app
     state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper)
-    state.agents, state.people = app.keeper.agents, app.keeper.people
+    state.agents, state.people, state.programs = app.keeper.agents, app.keeper.people, app.keeper.programs
+    state.signed_tokens = app.jwt.signed_tokens
     state.social = make_social(app.settings, app.keeper.people, app.keyring, app.broker.egress)
     state.connections, state.policies = app.broker.connections, app.broker.policies
     state.keys = KeyAdmin(app.keys)
@@ -313,6 +328,7 @@ def _windows(settings: Settings) -> dict[RateLimit, Window]:
     return {
         RateLimit.BOOTSTRAP: Window(settings.rate_limit_bootstrap_per_minute, 60),
         RateLimit.TOKEN: Window(settings.rate_limit_token_per_minute, 60),
+        RateLimit.SESSION_JWT: Window(settings.rate_limit_session_jwt_per_minute, 60),
         RateLimit.SIGN_IN: Window(settings.rate_limit_sign_in_per_minute, 60),
         RateLimit.SIGN_UP: Window(settings.rate_limit_sign_up_per_hour, 3600),
         RateLimit.PASSWORD_RESET: Window(10, 3600),
@@ -320,6 +336,8 @@ def _windows(settings: Settings) -> dict[RateLimit, Window]:
         RateLimit.PASSKEY: Window(30, 60),
         RateLimit.ONE_TIME_LINK: Window(settings.rate_limit_links_per_minute, 60),
         RateLimit.OAUTH_CALLBACK: Window(60, 60),
+        RateLimit.DEVICE_START: Window(10, 60),
+        RateLimit.DEVICE_CODE_ENTRY: Window(5, 60),
         RateLimit.AUTH_FAILURES: Window(settings.rate_limit_auth_failures_per_5_minutes, 300),
         RateLimit.CONNECTION_PROBE: Window(30, 60),
         RateLimit.PAT_CREATE: Window(20, 3600),

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from agenthifive.database_url import STRONG_PASSWORD_CHARACTERS, DatabaseUrl, read_database_url
 from agenthifive.git_index import GitIndexUnreadable, is_tracked
+from agenthifive.production_tokens import find_jwks_fault, find_key_fault, find_missing_key
 from agenthifive.settings import OVERRIDABLE, LoadedSettings, Settings
 from agenthifive.settings_values import NEW_SECRET, Network, is_loopback_host, origin_host, ring_keys, split_list
 
@@ -120,6 +121,12 @@ def _check_secrets_exist(loaded: LoadedSettings) -> Iterator[StartProblem]:
         yield _problem("AUTH-SECRET", "BETTER_AUTH_SECRET", f"missing; expected at least 32 characters; {NEW_SECRET}")
 
 
+def _check_signing_key(loaded: LoadedSettings) -> Iterator[StartProblem]:
+    message = find_key_fault(loaded.settings)
+    if message is not None:
+        yield _problem("JWT-KEY", "JWT_PRIVATE_KEY", message)
+
+
 def _check_dsns_parse(loaded: LoadedSettings) -> Iterator[StartProblem]:
     for variable, url in _databases(loaded.settings):
         if url is None:
@@ -161,6 +168,14 @@ def _check_example_secret(loaded: LoadedSettings) -> Iterator[StartProblem]:
     if wrong:
         message = f"{wrong}; expected at least 32 random characters; {NEW_SECRET}"
         yield _problem("AUTH-SECRET", "BETTER_AUTH_SECRET", message)
+
+
+def _check_tokens(loaded: LoadedSettings) -> Iterator[StartProblem]:
+    key_fault, jwks_fault = find_missing_key(loaded.settings), find_jwks_fault(loaded.settings)
+    if key_fault is not None:
+        yield _problem("JWT-KEY", "JWT_PRIVATE_KEY", key_fault)
+    if jwks_fault is not None:
+        yield _problem("JWKS-INTERNAL", "WEB_JWKS_URL", jwks_fault)
 
 
 def _check_databases(loaded: LoadedSettings) -> Iterator[StartProblem]:
@@ -224,10 +239,17 @@ def _check_env_files(loaded: LoadedSettings) -> Iterator[StartProblem]:
 
 Check = Callable[[LoadedSettings], Iterator[StartProblem]]
 
-_ALWAYS: Final[tuple[Check, ...]] = (_check_mode, _check_secrets_exist, _check_dsns_parse, _check_high_security)
+_ALWAYS: Final[tuple[Check, ...]] = (
+    _check_mode,
+    _check_secrets_exist,
+    _check_signing_key,
+    _check_dsns_parse,
+    _check_high_security,
+)
 _PRODUCTION: Final[tuple[Check, ...]] = (
     _check_example_keys,
     _check_example_secret,
+    _check_tokens,
     _check_databases,
     _check_web_url,
     _check_listener,
@@ -255,6 +277,8 @@ def _warn_of_open_doors(settings: Settings) -> Iterator[str]:
         yield "SSRF_ALLOW_PRIVATE: agents reach private, loopback, CGNAT and unique-local addresses of every name"
     if settings.catalog_extra_hosts:
         yield "CATALOG_EXTRA_HOSTS: credentials may go to hosts the built-in catalog does not know"
+    if settings.web_jwks_allow_public:
+        yield "WEB_JWKS_ALLOW_PUBLIC: whoever controls WEB_JWKS_URL can sign tokens for everybody here [JWKS-INTERNAL]"
     if settings.catalog_dir is not None:
         yield "CATALOG_DIR: services beyond the built-in catalog are loaded"
 

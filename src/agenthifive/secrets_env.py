@@ -15,16 +15,21 @@ from types import MappingProxyType
 from typing import Final
 
 from agenthifive.settings_sources import SECRETS_FILE, SettingsRefused, describe_failure, parse_env, read_text_file
+from agenthifive.vault.signing import new_rsa_pem
+from agenthifive.vault.token_keys import one_line, read_signing_key
 
 SECRET_BYTES: Final = 32
+SIGNING_NAMES: Final = ("JWT_PRIVATE_KEY", "JWT_KID")
+"""A key and its name, made together: a name alone could come to name another key."""
 GENERATED_NAMES: Final = (
     "ENCRYPTION_KEY",
     "BETTER_AUTH_SECRET",
+    *SIGNING_NAMES,
     "AGENTHIFIVE_DB_OWNER_PASSWORD",
     "AGENTHIFIVE_DB_APP_PASSWORD",
     "AGENTHIFIVE_DB_ADMIN_PASSWORD",
 )
-"""Two settings, and the passwords of the embedded cluster's roles, which are no settings."""
+"""Four settings, and the passwords of the embedded cluster's roles, which are no settings."""
 
 _HEADING: Final = (
     "# Made by agenthifive. Whoever reads this file reads every credential in the database: back it up apart.\n"
@@ -39,18 +44,19 @@ def init_secrets(home: Path, random: Callable[[int], bytes]) -> tuple[str, ...]:
 
     Shapes:
         home: made with mode 0700 when it is missing, tightened to it when it is ours.
-        random: so many bytes from the operating system's generator.
+        random: so many bytes from the operating system's generator; the signing key is drawn from it too.
     Raises: SettingsRefused when the directory is not ours alone or the file cannot be read.
     """
     with _locked_home(home):
         path = home / SECRETS_FILE
         content = _read(path)
         present = parse_env(content, path)
-        created = tuple(name for name in GENERATED_NAMES if not (present.get(name) or present.get(f"{name}_FILE")))
+        created = _missing(present)
         if created:
             text = content or _HEADING
             text += "" if text.endswith("\n") else "\n"
-            text += "".join(f"{name}={random(SECRET_BYTES).hex()}\n" for name in created)
+            made = _new_signing_key() if "JWT_PRIVATE_KEY" in created else {}
+            text += "".join(f"{name}={made.get(name) or random(SECRET_BYTES).hex()}\n" for name in created)
             _replace(path, text)
         _close_to_others(path)
     return created
@@ -63,6 +69,18 @@ def read_secrets_env(home: Path) -> Mapping[str, str]:
     """
     path = home / SECRETS_FILE
     return MappingProxyType(parse_env(_read(path), path))
+
+
+def _missing(present: Mapping[str, str]) -> tuple[str, ...]:
+    missing = [name for name in GENERATED_NAMES if not (present.get(name) or present.get(f"{name}_FILE"))]
+    if not set(SIGNING_NAMES).issubset(missing):
+        missing = [name for name in missing if name not in SIGNING_NAMES]
+    return tuple(missing)
+
+
+def _new_signing_key() -> Mapping[str, str]:
+    pem = new_rsa_pem()
+    return {"JWT_PRIVATE_KEY": one_line(pem).reveal(), "JWT_KID": read_signing_key(pem).kid}
 
 
 @contextlib.contextmanager

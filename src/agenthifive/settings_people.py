@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from agenthifive.settings_values import Flag, SecretText, Text, Whole, knob
+from agenthifive.settings_values import Flag, JwksUrl, SecretText, Text, Whole, knob
 
 _PAIR: Final = "set together with its other half"
 _KID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -111,7 +111,7 @@ class PeopleSettings(BaseModel):
         shown="its RFC 7638 thumbprint",
         check="JWT-KEY",
     )
-    web_jwks_url: Text | None = knob(
+    web_jwks_url: JwksUrl | None = knob(
         None,
         "where keys that verify JWTs are fetched",
         bounds="an internal URL",

@@ -33,6 +33,7 @@ _KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _ORIGIN: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::(?P<port>[1-9][0-9]{0,4}))?"
 )
+_URL: Final = re.compile(r"(?P<origin>https?://[^/?#]+)/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?[A-Za-z0-9._~=&%/-]*)?")
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
@@ -125,6 +126,18 @@ def read_origin(text: str) -> str:
         _require_canonical(host)
     elif len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise ValueError("the host is not a name")
+    return text
+
+
+def read_jwks_url(text: str) -> str:
+    """An http or https URL that can be written one way only: a bare origin, a path, perhaps a query.
+
+    Source: contract/http.md section 13 "WEB_JWKS_URL" (no user information).
+    """
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise ValueError("not a URL of an origin and a path")
+    read_origin(match["origin"])
     return text
 
 
@@ -316,6 +329,7 @@ Number = Annotated[float, BeforeValidator(_from_text(_read_number, int, float))]
 Flag = Annotated[bool, BeforeValidator(_from_text(_read_flag, bool))]
 CautiousFlag = Annotated[bool, BeforeValidator(_from_text(_read_cautious_flag, bool))]
 Origin = Annotated[str, BeforeValidator(_from_text(read_origin))]
+JwksUrl = Annotated[str, BeforeValidator(_from_text(read_jwks_url))]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_from_text(_read_origins, tuple))]
 Words = Annotated[tuple[str, ...], BeforeValidator(_from_text(split_list, tuple))]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_from_text(_read_networks, tuple))]

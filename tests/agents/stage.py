@@ -35,10 +35,15 @@ from agenthifive.edge.gatekeeper import Gatekeeper, LookUps
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
 from agenthifive.ids import new_id
+from agenthifive.jwt.keys import KeySet
+from agenthifive.jwt.service import SignedTokens
 from agenthifive.operations.journal import Journal
 from agenthifive.operations.ratelimit import RateLimiter, Window
+from agenthifive.vault.signing import new_rsa_pem
+from agenthifive.vault.token_keys import read_signing_key
 from agenthifive.words import PAT_SCOPES, PrincipalType, RateLimit, Role, Scope
 
+KEY = read_signing_key(new_rsa_pem(), "stage")
 WEB_URL = "https://ah5.example.com"
 INTERNAL_URL = "http://ah5.internal:4000"
 OPTIONS = AgentOptions(web_url=WEB_URL, audiences=accepted_audiences(WEB_URL, INTERNAL_URL, (), False))
@@ -112,7 +117,10 @@ class Replica:
             lambda event: event,
             WriterOptions(deadline_s=10.0, name="tokens", lanes=1),
         )
-        room = make_room(database, self.writer, FloodGate(), catalog, options)
+        keys = KeySet(database, KEY, token_ttl_s=options.token_ttl_s)
+        room = make_room(
+            database, self.writer, FloodGate(), catalog, options, SignedTokens(options.web_url, keys, keys)
+        )
         self.agents, self.exchange = room.agents, room.tokens
         limits = {RateLimit.BOOTSTRAP: WIDE, RateLimit.TOKEN: WIDE, RateLimit.AUTH_FAILURES: WIDE, **windows}
         self.gatekeeper = Gatekeeper(

@@ -10,8 +10,10 @@ from agenthifive.secrets_env import GENERATED_NAMES, read_secrets_env
 from agenthifive.settings import list_knobs
 from cli.server import Script, serving
 from cli.stage import KEY, SIGN_IN_SECRET, Cli
+from signing_keys import environ
 
 GOOD = {"ENCRYPTION_KEY": KEY, "BETTER_AUTH_SECRET": SIGN_IN_SECRET}
+WHOLE = {**GOOD, **environ("cli")}
 
 
 def test_init_writes_what_is_missing_once(cli: Cli, tmp_path: Path) -> None:
@@ -61,7 +63,7 @@ def test_production_is_judged_like_a_start(cli: Cli) -> None:
 
 def test_warnings_are_told_both_ways(cli: Cli) -> None:
     assert "warning: API_PROT is not a setting" in cli("config", "check", **GOOD, API_PROT="1").err
-    [warning] = cli("config", "check", "--json", **GOOD, API_PROT="1").json["warnings"]
+    [warning] = cli("config", "check", "--json", **WHOLE, API_PROT="1").json["warnings"]
     assert "API_PORT" in warning
 
 

@@ -26,7 +26,6 @@ NOT_SETTINGS = {
     "NO_COLOR": "a convention of terminals",
     "ADMIN_URL": "a variable of a shell example",
     "POSTGRES_PASSWORD": "of the PostgreSQL image",
-    "WEB_JWKS_URL": "read by the original only",
 }
 ONE_VALUE = {"ENCRYPTION_KEY_MODE": "every other value is refused when it is read"}
 _ADVICE = re.compile(r"(?::|code>) ?agenthifive ([a-z-]+)(?: ([a-z-]+))?")

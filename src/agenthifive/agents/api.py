@@ -12,7 +12,14 @@ from agenthifive.agents.assertion import ALGORITHMS
 from agenthifive.agents.bodies import AgentChange, Bootstrap, Disabling, NewAgent, read_parameters
 from agenthifive.agents.capabilities import Capabilities
 from agenthifive.agents.enrolment import Enrolment
-from agenthifive.agents.model import OPAQUE_TOKEN_TYPE, Agent, AgentOptions, AgentTexts, BootstrapSecret
+from agenthifive.agents.model import (
+    JWT_TOKEN_TYPE,
+    OPAQUE_TOKEN_TYPE,
+    Agent,
+    AgentOptions,
+    AgentTexts,
+    BootstrapSecret,
+)
 from agenthifive.agents.service import Agents
 from agenthifive.agents.tokens import TokenExchange, read_token_request
 from agenthifive.audit.flood import FloodGate
@@ -24,6 +31,7 @@ from agenthifive.edge.callers import PUBLIC, Caller, RoleRule
 from agenthifive.edge.routing import Edge, Routes, UnitOfRequest, context_of, may
 from agenthifive.errors import AppError
 from agenthifive.ids import wire_time
+from agenthifive.jwt.service import SignedTokens
 from agenthifive.words import AGENT_SCOPES, AuditAction, RateLimit, Scope
 
 _ASSERTION_CODES: Final = (
@@ -62,13 +70,18 @@ class AgentsRoom:
 
 
 def make_room(
-    database: Database, writer: Writer, flood: FloodGate, catalog: Catalog, options: AgentOptions
+    database: Database,
+    writer: Writer,
+    flood: FloodGate,
+    catalog: Catalog,
+    options: AgentOptions,
+    signed_tokens: SignedTokens,
 ) -> AgentsRoom:
     """The room, furnished."""
     return AgentsRoom(
         Agents(database, options),
         Enrolment(options),
-        TokenExchange(database, writer, flood, options),
+        TokenExchange(database, writer, flood, options, signed_tokens),
         Capabilities(catalog),
         options.web_url,
     )
@@ -104,7 +117,7 @@ async def exchange_token(request: Request) -> JsonAnswer:
         "token_type": "Bearer",
         "expires_in": token.ttl_s,
         "scope": " ".join(token.scopes),
-        "issued_token_type": OPAQUE_TOKEN_TYPE,
+        "issued_token_type": OPAQUE_TOKEN_TYPE if token.form == "opaque" else JWT_TOKEN_TYPE,
     }
     return JsonAnswer(answer, headers={"pragma": "no-cache"})
 

@@ -11,6 +11,8 @@ from agenthifive.agents.public_key import PublicKey
 from agenthifive.words import AGENT_SCOPES, AgentStatus, Scope
 
 OPAQUE_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"
+JWT_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
+TokenForm = Literal["opaque", "jwt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class TokenRequest:
     assertion: str
     client_id: object = None
     scopes: tuple[Scope, ...] = AGENT_SCOPES
+    form: TokenForm = "opaque"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -146,6 +149,7 @@ class AccessToken:
     text: str
     ttl_s: int
     scopes: tuple[Scope, ...]
+    form: TokenForm = "opaque"
 
 
 @dataclass(frozen=True, slots=True)

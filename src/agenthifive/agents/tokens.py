@@ -25,7 +25,15 @@ from agenthifive.agents.assertion import (
     parse_assertion,
     verify_assertion,
 )
-from agenthifive.agents.model import OPAQUE_TOKEN_TYPE, AccessToken, AgentOptions, Registered, TokenRequest
+from agenthifive.agents.model import (
+    JWT_TOKEN_TYPE,
+    OPAQUE_TOKEN_TYPE,
+    AccessToken,
+    AgentOptions,
+    Registered,
+    TokenForm,
+    TokenRequest,
+)
 from agenthifive.audit.flood import FloodGate
 from agenthifive.audit.lane import Kind, NewToken, TokenRefused
 from agenthifive.audit.model import Event
@@ -36,13 +44,15 @@ from agenthifive.edge.context import limit_key
 from agenthifive.edge.credentials import AGENT_PREFIX
 from agenthifive.errors import AppError
 from agenthifive.ids import is_id, new_id, wire_time_of
+from agenthifive.jwt.model import AgentClaims
+from agenthifive.jwt.service import SignedTokens
 from agenthifive.vault import base64url
 from agenthifive.vault.hashing import new_token, sha256_hex
 from agenthifive.words import AGENT_SCOPES, AgentStatus, AuditAction, AuditDecision, PrincipalType, Scope
 
 GRANT_TYPES: Final = ("client_assertion", "client_credentials")
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-JWT_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
+_FORMS: Final[Mapping[object, TokenForm]] = {None: "opaque", OPAQUE_TOKEN_TYPE: "opaque", JWT_TOKEN_TYPE: "jwt"}
 # longer than any replica could still accept the assertion: its leeway, and the clocks' difference
 REPLAY_RETENTION_S: Final = 120
 _SCOPES: Final = {str(scope): scope for scope in AGENT_SCOPES}
@@ -60,12 +70,20 @@ class _Denial:
 class TokenExchange:
     """Issues access tokens to agents that prove themselves."""
 
-    def __init__(self, database: Database, writer: Writer, flood: FloodGate, options: AgentOptions) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        flood: FloodGate,
+        options: AgentOptions,
+        signed_tokens: SignedTokens,
+    ) -> None:
         """`writer` has lanes of its own: trouble with tokens must not hold up brokered calls."""
         self._registered = database.batch(store.find_all_registered)
         self._writer = writer
         self._flood = flood
         self._options = options
+        self._signed_tokens = signed_tokens
 
     async def exchange(self, unit: Unit, request: TokenRequest) -> AccessToken:
         """Judge the assertion and issue a token; it is committed when this returns.
@@ -110,7 +128,7 @@ class TokenExchange:
         if isinstance(verdict, _Denial):
             return verdict
         assert agent is not None
-        token = AccessToken(new_token(AGENT_PREFIX), self._options.token_ttl_s, request.scopes)
+        token = await self._make_token(agent, request)
         try:
             await self._issue(unit, agent, verdict, token)
         except TokenRefused as refused:
@@ -140,6 +158,15 @@ class TokenExchange:
             return _Denial(_replayed(), agent)
         return claims
 
+    async def _make_token(self, agent: Registered, request: TokenRequest) -> AccessToken:
+        """A token that nobody knows of yet. Raises: AppError (503), psycopg.Error, PoolTimeout."""
+        ttl_s = self._options.token_ttl_s
+        if request.form == "opaque":
+            return AccessToken(new_token(AGENT_PREFIX), ttl_s, request.scopes)
+        claims = AgentClaims(agent.agent_id, agent.workspace_id, request.scopes)
+        text = await self._signed_tokens.issue_agent(claims, agent.now_s, ttl_s)
+        return AccessToken(text, ttl_s, request.scopes, request.form)
+
     async def _issue(self, unit: Unit, agent: Registered, claims: Claims, token: AccessToken) -> None:
         """Spend the assertion and store the token. Raises: TokenRefused, AuditUnavailable."""
         signature = unit.signature
@@ -150,7 +177,7 @@ class TokenExchange:
             decision=AuditDecision.ALLOWED,
             metadata={
                 "tokenTtlSeconds": token.ttl_s,
-                "form": "opaque",
+                "form": token.form,
                 "scopes": token.scopes,
                 "publicKeyThumbprint": agent.key.thumbprint,
             },
@@ -166,7 +193,7 @@ class TokenExchange:
             agent.workspace_id,
             agent.key.thumbprint,
             sha256_hex(token.text),
-            "opaque",
+            token.form,
             token.scopes,
             token.ttl_s,
             claims.jti,
@@ -212,8 +239,8 @@ def read_token_request(parameters: Mapping[str, Any]) -> TokenRequest:
             fields=[{"path": "client_assertion", "message": "must be a string"}],
         )
     scopes = _read_scopes(parameters.get("scope"))
-    _check_token_type(parameters.get("requested_token_type"))
-    return TokenRequest(assertion, parameters.get("client_id"), scopes)
+    form = _read_form(parameters.get("requested_token_type"))
+    return TokenRequest(assertion, parameters.get("client_id"), scopes, form)
 
 
 def read_claimed_id(assertion: str) -> str | None:
@@ -239,15 +266,16 @@ def _read_scopes(scope: object) -> tuple[Scope, ...]:
     return tuple(wanted for name, wanted in _SCOPES.items() if name in names)
 
 
-def _check_token_type(wanted: object) -> None:
-    if wanted is None or wanted == OPAQUE_TOKEN_TYPE:
-        return
-    reason = "This release issues no JWT access tokens" if wanted == JWT_TOKEN_TYPE else "This type is not known"
-    raise AppError(
-        "unsupported_token_type",
-        f"{reason}: leave requested_token_type out, or set it to {OPAQUE_TOKEN_TYPE}.",
-        hint=OPAQUE_TOKEN_TYPE,
-    )
+def _read_form(wanted: object) -> TokenForm:
+    form = _FORMS.get(wanted) if wanted is None or isinstance(wanted, str) else None
+    if form is None:
+        accepted = f"{OPAQUE_TOKEN_TYPE} or {JWT_TOKEN_TYPE}"
+        raise AppError(
+            "unsupported_token_type",
+            f"This type is not known: leave requested_token_type out, or set it to {accepted}.",
+            hint=accepted,
+        )
+    return form
 
 
 def _identity(agent: Registered) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from agenthifive.edge.answers import refusal, refusal_headers
 from agenthifive.edge.body import ClientGone, read_body
 from agenthifive.edge.callers import Access, Caller, RoleRule, authorise
 from agenthifive.edge.context import CONTEXT_KEY, Context, header
-from agenthifive.edge.credentials import CredentialKind, bearer, classify
+from agenthifive.edge.credentials import CredentialKind, presented
 from agenthifive.edge.departures import Departures
 from agenthifive.edge.gate import EXECUTE_PATH
 from agenthifive.errors import AppError
@@ -38,6 +38,7 @@ BODY_TOTAL_S: Final = 300.0
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _READ_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"idempotency-key", b"x-ah5-session-key"})
 _KEY_MAX: Final = 128
+_OF_AGENTS: Final = frozenset({CredentialKind.AGENT_TOKEN, CredentialKind.AGENT_JWT})
 _READ_IN_PLACE_BYTES: Final = 64 * 1024
 
 AsgiScope = dict[str, Any]
@@ -74,6 +75,9 @@ class People(Protocol):
 
     async def note_failure(self, kind: CredentialKind, context: Context) -> AppError:
         """Count and record a failed credential."""
+
+    async def is_agent_jwt(self, text: str) -> bool:
+        """Whether an agent's JWT is signed, meant for us and in time."""
 
     def count_principal(self, principal_id: str) -> None:
         """Count a request of a known principal. Raises: AppError (429)."""
@@ -184,11 +188,12 @@ class BrokerHttp:
 
     async def _authenticate(self, scope: AsgiScope, context: Context, access: Access) -> Principal:
         """Agents by the grants in memory; persons and PATs by the gatekeeper. Raises: AppError."""
-        text = bearer(scope["headers"])
-        credential = classify(text) if text else None
-        if credential is not None and credential.kind is CredentialKind.AGENT_TOKEN:
+        credential = presented(scope["headers"])
+        if credential is not None and credential.kind in _OF_AGENTS:
             self._broker.require_freshness()
-            principal = await self._broker.grants.principal(credential.text, time.time())
+            principal = None
+            if credential.kind is CredentialKind.AGENT_TOKEN or await self._people.is_agent_jwt(credential.text):
+                principal = await self._broker.grants.principal(credential.text, time.time())
             if principal is None:
                 raise await self._people.note_failure(credential.kind, context)
             self._people.count_principal(principal.id)

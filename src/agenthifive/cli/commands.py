@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from agenthifive import __version__
-from agenthifive.cli import agent, audit, backup, demo, instance, keys, mail, oauth, people, policy, serving
+from agenthifive.cli import (
+    agent,
+    audit,
+    backup,
+    demo,
+    instance,
+    jwt,
+    keys,
+    mail,
+    oauth,
+    people,
+    policy,
+    serving,
+)
 from agenthifive.cli.console import Exit, Terminal, begin
 
 app = typer.Typer(
@@ -48,5 +61,5 @@ def show_version(context: typer.Context) -> None:
     begin(context).finish({"version": __version__}, __version__)
 
 
-for group in (serving, people, mail, oauth, agent, audit, policy, keys, instance, backup, demo):
+for group in (serving, people, mail, oauth, agent, audit, policy, keys, jwt, instance, backup, demo):
     group.register(app)

@@ -119,6 +119,7 @@ def _routers() -> "Sequence[APIRouter]":
     from agenthifive.agents import api as agents
     from agenthifive.audit import api as audit
     from agenthifive.connections import api as connections
+    from agenthifive.jwt import api as jwt
     from agenthifive.operations import api as operations
     from agenthifive.operations import keys_api
     from agenthifive.operations import pages as operations_pages
@@ -126,7 +127,7 @@ def _routers() -> "Sequence[APIRouter]":
     from agenthifive.people import pages as people_pages
     from agenthifive.policies import api as policies
 
-    rooms = (operations, operations_pages, keys_api, people, people_pages, agents, connections, policies, audit)
+    rooms = (operations, operations_pages, keys_api, people, people_pages, agents, connections, policies, audit, jwt)
     return [room.routes.router for room in rooms]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from agenthifive.edge.context import Headers
 from agenthifive.errors import AppError
+from agenthifive.vault.compact import type_of
 
 AGENT_PREFIX: Final = "ah5t_"
 PAT_PREFIX: Final = "ah5p_"
@@ -23,8 +24,13 @@ class CredentialKind(StrEnum):
     """What the text claims to be."""
 
     AGENT_TOKEN = "agent_token"
+    AGENT_JWT = "agent_jwt"
     PAT = "pat"
+    USER_JWT = "user_jwt"
     SESSION = "session"
+
+
+_JWT_KINDS: Final = {"at+jwt": CredentialKind.AGENT_JWT, "JWT": CredentialKind.USER_JWT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +44,36 @@ class Credential:
         return f"Credential({self.kind})"
 
 
-def bearer(headers: Headers) -> str | None:
-    """The header credential of highest precedence, None without one."""
+def presented(headers: Headers) -> Credential | None:
+    """The header credential of highest precedence, None without one. Raises: AppError (401)."""
     api_key = google_key = None
     for name, value in headers:
         if name == b"authorization":
             if value[:7].lower() == b"bearer ":
-                return value[7:].strip().decode("latin-1")
+                text = value[7:].strip()
+                return classify(text.decode("latin-1")) if text else None
         elif name == b"x-api-key":
-            api_key = value.strip().decode("latin-1")
+            api_key = value.strip()
         elif name == b"x-goog-api-key":
-            google_key = value.strip().decode("latin-1")
-    return api_key or google_key
+            google_key = value.strip()
+    key = api_key or google_key
+    if not key:
+        return None
+    credential = classify(key.decode("latin-1"))
+    if credential.kind is CredentialKind.USER_JWT:
+        raise AppError(
+            "wrong_credential_type",
+            "A person's JWT is no API key. Send it in the Authorization: Bearer header.",
+            hint="Authorization: Bearer",
+        )
+    return credential
 
 
 def read_credential(headers: Headers, query: bytes, cookie_name: str) -> Credential:
     """The credential of a request. Raises: AppError."""
-    text = bearer(headers)
-    if text:
-        return classify(text)
+    credential = presented(headers)
+    if credential is not None:
+        return credential
     session = read_cookie(headers, cookie_name)
     if session is not None:
         return Credential(CredentialKind.SESSION, session)
@@ -73,7 +90,7 @@ def read_credential(headers: Headers, query: bytes, cookie_name: str) -> Credent
 
 
 def classify(text: str) -> Credential:
-    """What a header credential is, by its prefix. Raises: AppError."""
+    """What a header credential is, by its prefix or, for a JWT, by its type. Raises: AppError."""
     if text.startswith(AGENT_PREFIX) and len(text) == TOKEN_LENGTH:
         return Credential(CredentialKind.AGENT_TOKEN, text)
     if text.startswith(PAT_PREFIX) and len(text) == TOKEN_LENGTH:
@@ -83,6 +100,9 @@ def classify(text: str) -> Credential:
             "wrong_credential_type",
             "A bootstrap secret is no access token. Enrol with it at POST /v1/agents/bootstrap.",
         )
+    jwt_kind = _JWT_KINDS.get(type_of(text) or "")
+    if jwt_kind is not None:
+        return Credential(jwt_kind, text)
     raise invalid_token()
 
 
@@ -90,6 +110,8 @@ def invalid_token(kind: CredentialKind | None = None) -> AppError:
     """The one answer for tokens that are unknown, expired or revoked."""
     advice = {
         CredentialKind.AGENT_TOKEN: "Exchange a new assertion at POST /v1/agents/token.",
+        CredentialKind.AGENT_JWT: "Exchange a new assertion at POST /v1/agents/token.",
+        CredentialKind.USER_JWT: "Obtain another one at POST /api/auth/token, or sign in again.",
         CredentialKind.PAT: "Create another token under Settings, or with POST /v1/tokens.",
         CredentialKind.SESSION: "Sign in again.",
     }.get(kind, "Send an agent token (ah5t_...) or a personal access token (ah5p_...).")  # type: ignore[arg-type]

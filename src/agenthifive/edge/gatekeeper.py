@@ -27,13 +27,27 @@ _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 LookUp = Callable[[str], Awaitable[Caller | None]]
 
 
+async def _find_nobody(_: str) -> Caller | None:
+    return None
+
+
+async def _deny(_: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class LookUps:
-    """How each kind of credential becomes a caller; None when it is unknown, expired or revoked."""
+    """How each kind of credential becomes a caller; None when it is unknown, expired or revoked.
+
+    Shapes: is_agent_jwt: whether an agent's JWT is signed, meant for us and in time; its row is then found as that of
+        any other agent token. Where no JWTs are issued, none is good.
+    """
 
     agent_token: LookUp
     pat: LookUp
     session: LookUp
+    user_jwt: LookUp = _find_nobody
+    is_agent_jwt: Callable[[str], Awaitable[bool]] = _deny
 
 
 class Gatekeeper:
@@ -88,7 +102,16 @@ class Gatekeeper:
             return await self._look_ups.agent_token(credential.text)
         if credential.kind is CredentialKind.PAT:
             return await self._look_ups.pat(credential.text)
+        if credential.kind is CredentialKind.USER_JWT:
+            return await self._look_ups.user_jwt(credential.text)
+        if credential.kind is CredentialKind.AGENT_JWT:
+            is_good = await self.is_agent_jwt(credential.text)
+            return await self._look_ups.agent_token(credential.text) if is_good else None
         return await self._look_ups.session(credential.text)
+
+    async def is_agent_jwt(self, text: str) -> bool:
+        """Whether an agent's JWT may be looked up. Raises: AppError (503), psycopg.Error, PoolTimeout."""
+        return await self._look_ups.is_agent_jwt(text)
 
     async def note_failure(self, kind: CredentialKind, context: Context) -> AppError:
         """Count and record a failed credential; the refusal to raise. Raises: AppError (429)."""

@@ -7,12 +7,13 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from agenthifive.edge.credentials import bearer, read_cookie
+from agenthifive.edge.credentials import read_cookie
 from agenthifive.vault import base64url
 
 COOKIE: Final = "ah5sid"
 _RANDOM_BYTES: Final = 16
 _LIFE_S: Final = 30 * 86_400
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
 _AUTH_PREFIX: Final = "/api/auth/"
 _PAGES: Final = frozenset(
     {
@@ -46,7 +47,7 @@ class Stickiness:
         if path.startswith("/v1/") or not (path.startswith(_AUTH_PREFIX) or path[1:].partition("/")[0] in _PAGES):
             return []
         headers = scope["headers"]
-        if bearer(headers) or read_cookie(headers, COOKIE) is not None:
+        if any(name in _CREDENTIALS for name, _ in headers) or read_cookie(headers, COOKIE) is not None:
             return []
         value = base64url.encode(os.urandom(_RANDOM_BYTES))
         return [(b"set-cookie", f"{COOKIE}={value}{self._attributes}".encode("ascii"))]

@@ -9,13 +9,32 @@ from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
-from agenthifive.people import account_api, passkey_api, registration_api, sign_in_api, social_api, tokens_api, totp_api
+from agenthifive.people import (
+    account_api,
+    passkey_api,
+    programs_api,
+    registration_api,
+    sign_in_api,
+    social_api,
+    tokens_api,
+    totp_api,
+)
 from agenthifive.people.browser import PeopleOf
 from agenthifive.people.model import Membership
 from agenthifive.words import PAT_SCOPES, PrincipalType, Scope
 
 routes: Final = Routes("people")
-for _each in (tokens_api, passkey_api, totp_api, social_api, sign_in_api, registration_api, account_api):
+_PARTS: Final = (
+    tokens_api,
+    programs_api,
+    passkey_api,
+    totp_api,
+    social_api,
+    sign_in_api,
+    registration_api,
+    account_api,
+)
+for _each in _PARTS:
     routes.router.routes.extend(_each.routes.router.routes)
 
 

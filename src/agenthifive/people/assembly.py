@@ -9,12 +9,16 @@ from agenthifive import __version__
 from agenthifive.audit.flood import FloodGate
 from agenthifive.broker.egress import Egress
 from agenthifive.db.migrate import HEAD
+from agenthifive.jwt.service import SignedTokens
 from agenthifive.notify.assembly import make_mailer
 from agenthifive.operations.ratelimit import RateLimiter
 from agenthifive.people import providers
+from agenthifive.people.device import DeviceLogins
+from agenthifive.people.exchange import SessionTokens
 from agenthifive.people.github import GithubProvider
 from agenthifive.people.model import Email, read_email, read_name
 from agenthifive.people.oidc import OpenIdProvider, Provider
+from agenthifive.people.programs_api import Programs
 from agenthifive.people.provider_http import ProviderHttp
 from agenthifive.people.providers import Client, OpenIdRule
 from agenthifive.people.registration import Registration
@@ -42,6 +46,14 @@ def _make_doors(app: "Application") -> Doors:
     if secret is not None:
         turnstile = Turnstile(secret.get_secret_value(), lambda: app.broker.egress)
     return Doors(make_mailer(app.settings), turnstile)
+
+
+def make_programs(settings: Settings, people: People, signed_tokens: SignedTokens) -> Programs:
+    """How programs come to act for people of this room. Raises: ValueError naming the variable."""
+    return Programs(
+        SessionTokens(people.sessions, signed_tokens, people.accounts),
+        DeviceLogins(read_options(settings).secret, people.tokens),
+    )
 
 
 def read_options(settings: Settings) -> PeopleOptions:

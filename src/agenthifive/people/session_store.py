@@ -1,5 +1,6 @@
 """Sessions in PostgreSQL. Source: contract/http.md section 8."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -26,6 +27,23 @@ FIND_LIVE: Final = """
         UPDATE t_sessions s SET last_seen_at = now() FROM live
          WHERE s.id = live.id AND s.last_seen_at < now() - interval '1 minute')
     SELECT * FROM live
+"""
+# What a token made from a session stands on: the session, its user, and a workspace they belong to.
+FIND_STANDING: Final = """
+    SELECT s.auth_time, m.role, u.platform_role,
+           %(factor_rule)s <> 'off' AND lacks_second_factor(u.id, %(factor_rule)s)
+      FROM t_sessions s
+      JOIN t_users u ON u.id = s.user_id AND u.disabled_at IS NULL
+      JOIN t_members m ON m.workspace_id = %(workspace_id)s AND m.user_id = s.user_id
+     WHERE s.id = %(session_id)s AND s.user_id = %(user_id)s AND s.expires_at > now()
+       AND s.last_seen_at > now() - make_interval(secs => %(idle_s)s)
+"""
+IS_DISABLED: Final = """
+    SELECT EXISTS (SELECT FROM t_sessions s JOIN t_users u ON u.id = s.user_id
+                    WHERE s.token_hash = %(token_hash)s AND u.disabled_at IS NOT NULL)
+"""
+SELECT_WORKSPACE: Final = """
+    UPDATE t_sessions SET workspace_id = %(workspace_id)s WHERE id = %(session_id)s AND workspace_id IS NULL
 """
 # The conditions are those under which the password was compared: an account that changed meanwhile gets no session.
 # The lock makes this wait for a reset under way, and a reset for this: no session slips past what ends them all.
@@ -65,6 +83,16 @@ SWEEP: Final = """
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What somebody is in a workspace, when they last proved to be there, and whether a second factor is owed."""
+
+    auth_time: datetime
+    role: Role
+    platform_role: str
+    lacks_factor: bool
+
+
 async def find_live(connection: Connection, token_hash: str, idle_s: float, factor_rule: str) -> LiveSession | None:
     """The session in force behind a token. Shapes: factor_rule: off, admins or all."""
     async with connection.cursor(row_factory=dict_row) as cursor:
@@ -95,6 +123,35 @@ async def find_live(connection: Connection, token_hash: str, idle_s: float, fact
         user_agent=row["user_agent"],
         lacks_factor=row["lacks_factor"],
     )
+
+
+async def find_standing(
+    connection: Connection, session_id: str, user_id: str, workspace_id: str, idle_s: float, factor_rule: str
+) -> Standing | None:
+    """What a session's user is in a workspace now; None when the session ended or they do not belong there.
+
+    Shapes: factor_rule: off, admins or all.
+    """
+    values = {
+        "session_id": session_id,
+        "user_id": user_id,
+        "workspace_id": workspace_id,
+        "idle_s": idle_s,
+        "factor_rule": factor_rule,
+    }
+    row = await (await connection.execute(FIND_STANDING, values)).fetchone()
+    return None if row is None else Standing(row[0], Role(row[1]), row[2], row[3])
+
+
+async def is_disabled(connection: Connection, token_hash: str) -> bool:
+    """Whether a session's user was disabled."""
+    row = await (await connection.execute(IS_DISABLED, {"token_hash": token_hash})).fetchone()
+    return row is not None and row[0] is True
+
+
+async def select_workspace(connection: Connection, session_id: str, workspace_id: str) -> None:
+    """Let a session that has no workspace act in this one."""
+    await connection.execute(SELECT_WORKSPACE, {"session_id": session_id, "workspace_id": workspace_id})
 
 
 async def insert(

@@ -15,6 +15,7 @@ from agenthifive.db.database import Connection, Database
 from agenthifive.db.unit import Unit
 from agenthifive.edge.callers import Caller
 from agenthifive.ids import new_id
+from agenthifive.jwt.model import UserClaims
 from agenthifive.people import session_store
 from agenthifive.people.model import LiveSession
 from agenthifive.vault import base64url
@@ -131,6 +132,38 @@ class Sessions:
             session_id=session.id,
             lacks_factor=session.lacks_factor,
         )
+
+    async def caller_by_claims(self, claims: UserClaims) -> Caller | None:
+        """The person a token made from a session is for, as they stand now; None when anything of it ended.
+
+        Such a caller has no CSRF token: a header credential is sent by nobody unawares. Raises: psycopg.Error,
+        PoolTimeout.
+        """
+        async with self._database.transaction() as connection:
+            standing = await session_store.find_standing(
+                connection, claims.session_id, claims.user_id, claims.workspace_id, self.idle_s, self.factor_rule
+            )
+        if standing is None:
+            return None
+        return Caller(
+            kind=PrincipalType.USER,
+            id=claims.user_id,
+            workspace_id=claims.workspace_id,
+            user_id=claims.user_id,
+            role=standing.role,
+            platform_role=standing.platform_role,
+            auth_time_s=standing.auth_time.timestamp(),
+            session_id=claims.session_id,
+            lacks_factor=standing.lacks_factor,
+        )
+
+    async def is_of_disabled(self, cookie: str) -> bool:
+        """Whether the user of a cookie's session was disabled. Raises: psycopg.Error, PoolTimeout."""
+        token = self._keys.read(cookie)
+        if token is None:
+            return False
+        async with self._database.transaction() as connection:
+            return await session_store.is_disabled(connection, sha256_hex(token))
 
     async def end(self, connection: Connection, cookie: str) -> tuple[str, str | None] | None:
         """End the session of a cookie; its user and workspace, None when there was none."""

@@ -80,6 +80,11 @@ async def find_held(connection: Connection, token_hash: str, factor_rule: str) -
     return HeldToken(token_id, user_id, workspace_id, Role(role), platform_role, tuple(scopes), lacks_factor)
 
 
+async def lock_owner(connection: Connection, user_id: str) -> None:
+    """Wait until nobody else gives this person a token or a workspace; held until the transaction ends."""
+    await connection.execute(LOCK_OWNER, {"user_id": user_id})
+
+
 async def insert(
     connection: Connection,
     owner: Owner,
@@ -93,7 +98,7 @@ async def insert(
     live_max: int,
 ) -> PersonalToken | None:
     """Store a token; None when its owner holds as many live ones as allowed, or is no member any more."""
-    await connection.execute(LOCK_OWNER, {"user_id": owner.user_id})
+    await lock_owner(connection, owner.user_id)
     async with connection.cursor(row_factory=class_row(PersonalToken)) as cursor:
         await cursor.execute(
             INSERT,

@@ -175,6 +175,11 @@ def check_role(role: Role, scopes: Sequence[Scope]) -> None:
         )
 
 
+def usable_scopes(role: Role) -> frozenset[Scope]:
+    """What a token of somebody with this role can be used for."""
+    return _ROLE_SCOPES[role]
+
+
 def needs_recent_sign_in(scopes: Sequence[Scope]) -> bool:
     """Whether a token with these scopes may be issued only shortly after a sign-in."""
     return not SENSITIVE_SCOPES.isdisjoint(scopes)

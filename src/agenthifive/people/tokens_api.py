@@ -85,7 +85,7 @@ async def create_token(
 ) -> JsonAnswer:
     """Issue a token to the caller, for this workspace. Its text is in this answer only."""
     limit_headers = await people.limiter.take(RateLimit.PAT_CREATE, str(caller.user_id))
-    scopes = _scopes_of(body.scopes)
+    scopes = scopes_of(body.scopes)
     role = Role(str(caller.role))
     check_role(role, scopes)
     if needs_recent_sign_in(scopes):
@@ -153,7 +153,7 @@ def _owner(caller: Caller) -> Owner:
     return Owner(str(caller.user_id), caller.workspace_id)
 
 
-def _scopes_of(words: list[str] | None) -> tuple[Scope, ...]:
+def scopes_of(words: list[str] | None) -> tuple[Scope, ...]:
     """The scopes asked for, in the order of the vocabulary, each once."""
     if words is None:
         return PAT_DEFAULT_SCOPES

@@ -2,8 +2,8 @@
 
     JWK -> load_public_jwk (refused unless sound) -> VerifyingKey.verifies(signature, message)
 
-Assertions are verified over the raw primitives: a JWT library would read header and payload a second time,
-by laxer rules than ours. The tokens we issue ourselves go through joserfc.
+Assertions and our own tokens are verified over the raw primitives: a JWT library would read header and payload a
+second time, by laxer rules than ours. Our own tokens are signed in `token_keys.py`.
 Source: contract/agents.md sections 5 and 6; RFC 7517, 7518, 7638, 8032, 8037.
 """
 

@@ -1,0 +1,1 @@
+"""Signed tokens of people and agents, and the keys that sign and verify them."""
