@@ -23,6 +23,7 @@ from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.database_url import database_endpoints
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import SYSTEM, Unit
+from agenthifive.key_modes import read_keyring
 from agenthifive.operations.health import CLOCK_MAX_S, Health
 from agenthifive.operations.instance import identify
 from agenthifive.operations.jobs import Job, Jobs
@@ -47,12 +48,24 @@ class ClockRefused(RuntimeError):
 class Application:
     """One process's AgentHiFive. `gate` is the ASGI application to serve between `start` and `stop`."""
 
-    def __init__(self, settings: Settings, dsn: str, listen_dsn: str | None = None, **doubles: Any) -> None:
-        """`doubles` replace parts in tests: `resolve` answers DNS questions."""
+    def __init__(
+        self,
+        settings: Settings,
+        dsn: str,
+        listen_dsn: str | None = None,
+        keyring: Keyring | None = None,
+        **doubles: Any,
+    ) -> None:
+        """Read keys and catalog; reach no database.
+
+        Shapes: keyring: of these settings, when it has been loaded already. doubles: replace parts in tests;
+        `resolve` answers DNS questions.
+        Raises: KeyServiceError, ValueError.
+        """
         self.settings = settings
         self.database = Database(_database_options(settings, dsn))
         self._listen = Database(_database_options(settings, listen_dsn or dsn))
-        self.keyring = read_keyring(settings)
+        self.keyring = keyring or read_keyring(settings)
         self.catalog: Catalog = load_catalog(settings.catalog_dir, settings.catalog_extra_hosts)
         self.metrics = Metrics(__version__, settings.git_sha)
         self.journal = Journal(
@@ -133,7 +146,10 @@ class Application:
     async def _check_keys(self) -> None:
         async with self.unit() as unit:
             if await check_ring(await unit.begin(), self.keyring):
-                unit.record(AuditAction.ENCRYPTION_KEY_ACTIVATED, {"kid": self.keyring.active_kid, "mode": "env"})
+                unit.record(
+                    AuditAction.ENCRYPTION_KEY_ACTIVATED,
+                    {"kid": self.keyring.active_kid, "mode": self.settings.encryption_key_mode},
+                )
 
     def _own_jobs(self) -> Sequence[Job]:
         return (
@@ -155,16 +171,6 @@ class Application:
         own = self.chain.chain_id
         rows = (*self.broker.writer.chain_ids, *self.keeper.token_writer.chain_ids)
         return [*rows, *([own] if own is not None else [])]
-
-
-def read_keyring(settings: Settings) -> Keyring:
-    """The keys of the settings. Raises: ValueError naming the variable."""
-    active = settings.encryption_key
-    previous = settings.encryption_key_previous
-    return Keyring.parse(
-        active.get_secret_value() if active is not None else "",
-        previous.get_secret_value() if previous is not None else "",
-    )
 
 
 def _database_options(settings: Settings, dsn: str) -> DatabaseOptions:

@@ -32,7 +32,7 @@ _HEADING: Final = (
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-def init_secrets(home: Path, random: Callable[[int], bytes]) -> tuple[str, ...]:
+def init_secrets(home: Path, random: Callable[[int], bytes], *, has_key_service: bool = False) -> tuple[str, ...]:
     """Write the secrets that are missing; never change one that is there. Returns the names it created.
 
     Safe against a second process doing the same: one of them writes, the other finds the values there.
@@ -40,13 +40,15 @@ def init_secrets(home: Path, random: Callable[[int], bytes]) -> tuple[str, ...]:
     Shapes:
         home: made with mode 0700 when it is missing, tightened to it when it is ours.
         random: so many bytes from the operating system's generator.
+        has_key_service: whether the encryption key comes from one, so that none is to lie here.
     Raises: SettingsRefused when the directory is not ours alone or the file cannot be read.
     """
     with _locked_home(home):
         path = home / SECRETS_FILE
         content = _read(path)
         present = parse_env(content, path)
-        created = tuple(name for name in GENERATED_NAMES if not (present.get(name) or present.get(f"{name}_FILE")))
+        names = GENERATED_NAMES[1:] if has_key_service else GENERATED_NAMES
+        created = tuple(name for name in names if not (present.get(name) or present.get(f"{name}_FILE")))
         if created:
             text = content or _HEADING
             text += "" if text.endswith("\n") else "\n"

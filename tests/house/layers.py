@@ -48,9 +48,10 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "connections": GROUND | BASE | {"policy", "catalog", "operations"},
     "assembly": GROUND | BASE | {"settings", "catalog", "broker", "agents", "people", "policies", "connections",
                                  "operations", "notify"},
-    "app": GROUND | BASE | {"settings", "database_url", "catalog", "operations", "assembly"},
+    "key_modes": {"settings", "settings_keys", "settings_values", "vault"},
+    "app": GROUND | BASE | {"settings", "database_url", "catalog", "operations", "assembly", "key_modes"},
     "cli": GROUND | BASE | SETTINGS | {"catalog", "broker", "agents", "people", "policies", "connections",
-                                       "operations", "app"},
+                                       "operations", "key_modes", "app"},
     "__main__": frozenset({"cli"}),
 }  # fmt: skip
 """Room -> rooms it may import besides itself."""
