@@ -314,6 +314,7 @@ class AzureFake:
     token: str = "eyJ.not-a-token-of-anybody"
     environ: Mapping[str, str] = field(default_factory=dict)
     tokens_given: list[str] = field(default_factory=list)
+    resource: str = ""
 
     def __post_init__(self) -> None:
         self.add_version("a" * 32)
@@ -351,7 +352,9 @@ class AzureFake:
     def respond(self, asked: Asked) -> Answer:
         if "authorization" not in asked.headers:
             # the resource must be a suffix of the vault's own host, as vault.azure.net is
-            challenge = f'Bearer authorization="https://login.microsoftonline.com/{IDENTITY}", resource="https://0.0.1:{self.port}"'
+            authority = f"https://login.microsoftonline.com/{IDENTITY}"
+            resource = self.resource or f"https://0.0.1:{self.port}"
+            challenge = f'Bearer authorization="{authority}", resource="{resource}"'
             return Answer(401, {"error": {"code": "Unauthorized"}}, {"www-authenticate": challenge})
         assert asked.headers["authorization"] == f"Bearer {self.token}"
         parts = urlsplit(asked.path).path.strip("/").split("/")
