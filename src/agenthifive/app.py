@@ -23,7 +23,7 @@ from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.database_url import database_endpoints
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import SYSTEM, Unit
-from agenthifive.key_modes import read_keyring
+from agenthifive.key_reading import read_keyring
 from agenthifive.operations.health import CLOCK_MAX_S, Health
 from agenthifive.operations.instance import identify
 from agenthifive.operations.jobs import Job, Jobs
@@ -60,7 +60,7 @@ class Application:
 
         Shapes: keyring: of these settings, when it has been loaded already. doubles: replace parts in tests;
         `resolve` answers DNS questions.
-        Raises: KeyServiceError, ValueError.
+        Raises: ValueError.
         """
         self.settings = settings
         self.database = Database(_database_options(settings, dsn))

@@ -16,7 +16,7 @@ from agenthifive.cli.client import Client
 from agenthifive.cli.console import CommandError, Terminal
 from agenthifive.cli.demo_instance import _free_port
 from agenthifive.cli.key_modes import ManagedMode, plan_rotation, rotate_managed
-from agenthifive.key_modes import load_ring
+from agenthifive.key_reading import load_ring
 from cli.stage import KEY, Cli, Ground
 from vault.kms.services import Cipher
 from vault.kms.stage import MODES, Stage, staged

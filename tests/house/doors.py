@@ -22,7 +22,7 @@ SETTING_VALUES: Mapping[str, str] = {
     "settings_keys.py": "the same, for wrapped keys",
     "production.py": "refuses example and weak values in production",
     "app.py": "keeps calls away from the databases of the connection strings",
-    "key_modes.py": "hands the keys to the keyring, wrapped ones and sign-ins to the key services",
+    "key_reading.py": "hands the keys to the keyring, wrapped ones and sign-ins to the key services",
     "people/assembly.py": "hands the cookie secret to the people room",
     "operations/api.py": "compares the bearer token of /metrics",
     "cli/database.py": "hands the connection strings to the database",

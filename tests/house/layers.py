@@ -48,10 +48,10 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "connections": GROUND | BASE | {"policy", "catalog", "operations"},
     "assembly": GROUND | BASE | {"settings", "catalog", "broker", "agents", "people", "policies", "connections",
                                  "operations", "notify"},
-    "key_modes": {"settings", "settings_keys", "settings_values", "vault"},
-    "app": GROUND | BASE | {"settings", "database_url", "catalog", "operations", "assembly", "key_modes"},
+    "key_reading": {"settings", "settings_keys", "settings_values", "vault"},
+    "app": GROUND | BASE | {"settings", "database_url", "catalog", "operations", "assembly", "key_reading"},
     "cli": GROUND | BASE | SETTINGS | {"catalog", "broker", "agents", "people", "policies", "connections",
-                                       "operations", "key_modes", "app"},
+                                       "operations", "key_reading", "app"},
     "__main__": frozenset({"cli"}),
 }  # fmt: skip
 """Room -> rooms it may import besides itself."""

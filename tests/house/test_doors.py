@@ -90,9 +90,9 @@ def test_key_services_are_reached_through_key_modes_only() -> None:
         for each in imports_of(module.name)
         if f"agenthifive.{each.target}" in services
     }
-    assert users == {"key_modes.py"}
+    assert users == {"key_reading.py"}
     assert {module.file for module in modules() if module.name.startswith("vault.kms.")} >= set(doors.KEY_SERVICES)
-    loading = {module.file for module in modules() for each in imports_of(module.name) if each.target == "key_modes"}
+    loading = {module.file for module in modules() for each in imports_of(module.name) if each.target == "key_reading"}
     assert [file for file in loading if file != "app.py" and not file.startswith("cli/")] == []
 
 

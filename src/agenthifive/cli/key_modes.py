@@ -66,7 +66,7 @@ class Step:
     @property
     def variables(self) -> Mapping[str, str]:
         """What to set."""
-        from agenthifive.key_modes import ACTIVE_VARIABLES
+        from agenthifive.key_reading import ACTIVE_VARIABLES
 
         active, values = ACTIVE_VARIABLES[self.mode], [key.value for key in self.keys]
         previous = {f"{active}_PREVIOUS": ",".join(values[1:])} if len(values) > 1 else {}
@@ -123,7 +123,7 @@ def rotate_managed(terminal: Terminal, mode: ManagedMode) -> None:
 
 def plan_wrap(settings: "Settings", mode: ManagedMode) -> Step:
     """The present ring at a key service. Raises: KeyServiceError, CommandError."""
-    from agenthifive.key_modes import load_ring, make_service, named
+    from agenthifive.key_reading import load_ring, make_service, named
     from agenthifive.vault.envelope import Key
     from agenthifive.vault.kms import unwrapping
 
@@ -139,7 +139,7 @@ def plan_wrap(settings: "Settings", mode: ManagedMode) -> Step:
 
 def plan_rewrap(settings: "Settings", mode: ManagedMode) -> Step:
     """The wrapped keys of the settings, wrapped again. Raises: KeyServiceError, CommandError."""
-    from agenthifive.key_modes import list_blobs, make_service, named
+    from agenthifive.key_reading import list_blobs, make_service, named
     from agenthifive.vault.kms import unwrapping
 
     _require(settings, mode, with_keys=True)
@@ -157,7 +157,7 @@ def plan_rotation(settings: "Settings", mode: ManagedMode) -> tuple[Step, Step]:
 
     Raises: KeyServiceError, CommandError.
     """
-    from agenthifive.key_modes import list_blobs, make_service, named
+    from agenthifive.key_reading import list_blobs, make_service, named
     from agenthifive.settings_values import MAX_RING_KEYS
     from agenthifive.vault.envelope import Key
     from agenthifive.vault.kms import unwrapping

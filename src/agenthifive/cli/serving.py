@@ -83,12 +83,13 @@ def _serve(terminal: Terminal, loaded: "LoadedSettings", *, may_migrate: bool) -
     from agenthifive.cli.database import failures_translated, open_place
     from agenthifive.cli.interrupts import interrupted_once
     from agenthifive.cli.key_modes import key_failures
-    from agenthifive.key_modes import read_keyring
+    from agenthifive.key_reading import load_ring
+    from agenthifive.vault.keyring import Keyring
 
     settings = loaded.settings
     _check(terminal, loaded)
     with key_failures("nothing was started"):
-        keyring = read_keyring(settings)
+        keyring = Keyring.of(load_ring(settings))
     lock = _one_server(settings.agenthifive_home) if settings.database_url is None else contextlib.nullcontext()
     with (
         interrupted_once(),

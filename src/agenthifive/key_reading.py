@@ -54,8 +54,11 @@ def load_ring(settings: Settings) -> tuple[bytes, ...]:
 
 
 def read_keyring(settings: Settings) -> Keyring:
-    """The ring of these settings. Raises: as `load_ring`."""
-    return Keyring.of(load_ring(settings))
+    """The ring of these settings. Raises: ValueError naming the variable, or the key service and what it said."""
+    try:
+        return Keyring.of(load_ring(settings))
+    except KeyServiceError as error:
+        raise ValueError(str(error)) from None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from agenthifive.key_modes import EXTRAS, load_ring, read_keyring
+from agenthifive.key_reading import EXTRAS, load_ring, read_keyring
 from agenthifive.settings import load_settings
 from agenthifive.vault.kms.model import KeyServiceDenied, KeyServiceRefused, KeyServiceUnreachable
 from vault.kms.stage import MODES, Hurry, Stage, staged
@@ -93,6 +93,13 @@ def test_a_service_that_stays_busy_ends_the_start(stage: Stage, hurry: Hurry) ->
         load_ring(stage.settings())
     assert stage.fake.operations.count(UNWRAPS[stage.fake.mode]) == len(hurry.pauses_s) + 1
     assert max(hurry.pauses_s) == 5.0
+
+
+def test_whoever_only_wants_a_ring_gets_one_kind_of_failure(stage: Stage) -> None:
+    """Loading keys again keeps the ring it has and says why."""
+    stage.fake.trouble = "denied"
+    with pytest.raises(ValueError, match=f"^key mode {stage.fake.mode}: .*denies it"):
+        read_keyring(stage.settings())
 
 
 def test_a_service_that_hangs_cannot_hold_the_start(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
