@@ -1,5 +1,7 @@
 """The five key modes: one request for each wrapped key at start, none later, and a clear word about every failure."""
 
+import base64
+import logging
 import os
 import re
 import sys
@@ -10,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from agenthifive.key_reading import EXTRAS, load_ring, read_keyring
+from agenthifive.key_reading import EXTRAS, load_ring, make_service, read_keyring
 from agenthifive.settings import load_settings
 from agenthifive.vault.kms.model import KeyServiceDenied, KeyServiceRefused, KeyServiceUnreachable
 from vault.kms.stage import MODES, Hurry, Stage, staged
@@ -93,6 +95,26 @@ def test_a_service_that_stays_busy_ends_the_start(stage: Stage, hurry: Hurry) ->
         load_ring(stage.settings())
     assert stage.fake.operations.count(UNWRAPS[stage.fake.mode]) == len(hurry.pauses_s) + 1
     assert max(hurry.pauses_s) == 5.0
+
+
+def test_nothing_of_a_key_or_token_is_logged_at_any_level(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Client libraries write whole replies when they are asked to debug."""
+    make_service(stage.settings(), stage.fake.mode)  # so that the library has set up its logging
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "google")  # which keeps its lines from the root unless it is told
+    monkeypatch.setattr(logging.getLogger("google"), "propagate", True)
+    (key,) = load_ring(stage.settings())
+    spellings = [
+        key.hex(),
+        base64.b64encode(key).decode(),
+        base64.urlsafe_b64encode(key).decode().rstrip("="),
+        repr(key)[2:-1],
+    ]
+    secrets = [*spellings, getattr(stage.fake, "token", key.hex())]
+    said = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
+    assert [secret for secret in secrets if secret in said] == []
 
 
 def test_whoever_only_wants_a_ring_gets_one_kind_of_failure(stage: Stage) -> None:

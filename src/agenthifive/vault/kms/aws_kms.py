@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/kms/latest/APIReference/.
 
 import base64
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 from agenthifive.vault.kms.model import KeyServiceDenied, KeyServiceRefused, KeyServiceUnreachable, NewKey
 
 ATTEMPT_S: Final = 5
+
+logging.getLogger("botocore").setLevel(logging.WARNING)  # below it writes down replies, the data key among them
 
 _UNKNOWN_CALLER: Final = frozenset(
     {"UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch",

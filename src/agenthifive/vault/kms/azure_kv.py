@@ -11,6 +11,7 @@ import base64
 import binascii
 import contextlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +42,9 @@ from agenthifive.vault.kms.model import (
 
 ATTEMPT_S: Final = 5
 VERSION_TAG: Final = "kek-version"
+
+for _talkative in ("azure", "msal"):
+    logging.getLogger(_talkative).setLevel(logging.WARNING)  # below it they write down requests and replies
 
 _OPTIONS: Final[Mapping[str, Any]] = {
     "retry_total": 0,

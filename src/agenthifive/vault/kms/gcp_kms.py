@@ -7,6 +7,7 @@ Source: contract/operations.md section 1.4; https://cloud.google.com/kms/docs/da
 
 import base64
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any, Final
@@ -33,6 +34,9 @@ from agenthifive.vault.kms.model import KeyServiceDenied, KeyServiceRefused, Key
 ATTEMPT_S: Final = 5
 AAD: Final = b"agenthifive"
 SCOPE: Final = "https://www.googleapis.com/auth/cloudkms"
+
+# below this level it writes down replies, the data key among them
+logging.getLogger("google.cloud.kms_v1").setLevel(logging.WARNING)
 
 
 class GcpKms:
