@@ -277,7 +277,13 @@ class KeySettings(BaseModel):
         None, "`vault-transit`: sign in as this role with the Kubernetes service account", bounds="a name"
     )
     vault_role_id: Text | None = knob(None, "`vault-transit`: sign in by AppRole, with VAULT_SECRET_ID")
-    vault_token: SecretText | None = knob(None, "`vault-transit`: sign in by token", bounds="text", secret=True)
+    vault_token: SecretText | None = knob(
+        None,
+        "`vault-transit`: sign in by token",
+        bounds="a token, or VAULT_ROLE_ID with VAULT_SECRET_ID, or VAULT_K8S_ROLE",
+        example="VAULT_K8S_ROLE=agenthifive",
+        secret=True,
+    )
     vault_secret_id: SecretText | None = knob(
         None, "`vault-transit`: sign in by AppRole, with VAULT_ROLE_ID", bounds="text", secret=True
     )
