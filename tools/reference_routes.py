@@ -41,6 +41,8 @@ TITLES: Final = {
     "broker": "Calls",
     "instance": "Instance",
     "people": "People and sessions",
+    "passkeys": "Passkeys",
+    "totp": "Authenticator apps and recovery codes",
     "tokens": "Personal access tokens",
     "pages": "Pages",
     "agents": "Agents",

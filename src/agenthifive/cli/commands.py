@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from agenthifive import __version__
-from agenthifive.cli import agent, audit, demo, instance, key_modes, people, policy, serving
+from agenthifive.cli import agent, audit, backup, demo, instance, key_modes, people, policy, serving
 from agenthifive.cli.console import Exit, Terminal, begin
 
 app = typer.Typer(
@@ -48,5 +48,5 @@ def show_version(context: typer.Context) -> None:
     begin(context).finish({"version": __version__}, __version__)
 
 
-for group in (serving, people, agent, audit, policy, key_modes, instance, demo):
+for group in (serving, people, agent, audit, policy, instance, backup, key_modes, demo):
     group.register(app)

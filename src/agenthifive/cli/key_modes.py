@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from agenthifive.cli import key_backup
 from agenthifive.cli.console import CommandError, Exit, Terminal, begin, refused_settings
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands, in their group."""
     group = typer.Typer(help="Encryption keys.", rich_markup_mode=None)
     add_commands(group)
+    key_backup.add_to(group)
     app.add_typer(group, name="keys")
 
 

@@ -17,7 +17,7 @@ _SECRET_MIN: Final = 32
 
 def make_people(app: "Application", limiter: RateLimiter) -> People:
     """The people room of an application. Raises: ValueError naming the variable."""
-    return People(app.database, limiter, FloodGate(), read_options(app.settings))
+    return People(app.database, limiter, FloodGate(), read_options(app.settings), app.keyring)
 
 
 def read_options(settings: Settings) -> PeopleOptions:
@@ -33,4 +33,5 @@ def read_options(settings: Settings) -> PeopleOptions:
         session_max_days=settings.session_max_days,
         password_min_length=settings.password_min_length,
         sign_in_lock_after=settings.sign_in_lock_after,
+        require_two_factor=settings.two_factor_rule,
     )

@@ -12,13 +12,22 @@ from agenthifive.operations.ratelimit import RateLimiter
 from agenthifive.people import store
 from agenthifive.people.accounts import Accounts
 from agenthifive.people.entrance import Entrance
+from agenthifive.people.failures import Failures
 from agenthifive.people.jobs import SWEEP_PERIOD_S, sweep_ended
 from agenthifive.people.model import Membership, User
+from agenthifive.people.passkeys import Passkeys
 from agenthifive.people.passwords import Passwords
+from agenthifive.people.pending import PendingSignIns
+from agenthifive.people.second_factors import SecondFactors
+from agenthifive.people.second_step import SecondStep
 from agenthifive.people.sessions import SessionKeys, Sessions
 from agenthifive.people.setup import SetUp
 from agenthifive.people.sign_in import SignIn
 from agenthifive.people.tokens import Tokens
+from agenthifive.people.totp import Totp
+from agenthifive.people.webauthn import RelyingParty
+from agenthifive.vault.browser_seal import BrowserSeal
+from agenthifive.vault.keyring import Keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,7 @@ class PeopleOptions:
 
     Shapes:
         secret: of BETTER_AUTH_SECRET. web_url: the public origin. release: version, gitSha, revision.
+        require_two_factor: off, admins or all.
     """
 
     secret: bytes
@@ -36,6 +46,7 @@ class PeopleOptions:
     session_max_days: int = 7
     password_min_length: int = 12
     sign_in_lock_after: int = 5
+    require_two_factor: str = "off"
 
     def __repr__(self) -> str:
         return f"PeopleOptions({self.web_url!r})"
@@ -44,7 +55,9 @@ class PeopleOptions:
 class People:
     """Everything about people; its parts are named after what they do. Close it last."""
 
-    def __init__(self, database: Database, limiter: RateLimiter, flood: FloodGate, options: PeopleOptions) -> None:
+    def __init__(
+        self, database: Database, limiter: RateLimiter, flood: FloodGate, options: PeopleOptions, keyring: Keyring
+    ) -> None:
         self.database = database
         self.limiter = limiter
         self.web_url = options.web_url
@@ -55,11 +68,20 @@ class People:
             idle_s=options.session_idle_hours * 3600,
             max_s=options.session_max_days * 86_400,
             is_https=options.web_url.startswith("https://"),
+            factor_rule=options.require_two_factor,
         )
-        self.tokens = Tokens(database)
+        seal, failures = BrowserSeal(options.secret), Failures(flood)
+        self.pendings = PendingSignIns(seal)
+        self.tokens = Tokens(database, options.require_two_factor)
         self.accounts = Accounts(self.passwords)
-        self.entrance = Entrance(self.sessions)
-        self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, flood, options.sign_in_lock_after)
+        self.entrance = Entrance(self.sessions, self.pendings)
+        self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, failures, options.sign_in_lock_after)
+        self.second_factors = SecondFactors()
+        self.totp = Totp(keyring)
+        self.passkeys = Passkeys(RelyingParty(options.web_url), seal)
+        self.second_step = SecondStep(
+            self.entrance, self.pendings, self.totp, self.passkeys, limiter, failures, self.sessions
+        )
         self.setup = SetUp(options.web_url, self.passwords, self.sessions, self.tokens, options.release)
         self.cookie_name = self.sessions.cookie_name
         self.caller_by_session = self.sessions.caller_by_session
