@@ -1,5 +1,6 @@
 """Certificates for tests: a root and a server certificate, fresh each time."""
 
+import ipaddress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def issue(folder: Path, host: str, *others: str) -> tuple[Path, Path, Path]:
     )
     server = (
         _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), root_name, server_key.public_key(), now)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in (host, *others)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_san(name) for name in (host, *others)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
         .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -38,6 +39,13 @@ def issue(folder: Path, host: str, *others: str) -> tuple[Path, Path, Path]:
         )
     )
     return bundle, chain, key
+
+
+def _san(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _builder(

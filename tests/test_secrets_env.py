@@ -135,3 +135,10 @@ def test_several_starts_at_once_agree_on_one_set(tmp_path: Path) -> None:
         thread.join()
     assert sorted(created, key=len) == [()] * 7 + [GENERATED_NAMES]
     assert tuple(read_secrets_env(home)) == GENERATED_NAMES
+
+
+def test_a_key_of_a_key_service_is_not_made_here(tmp_path: Path) -> None:
+    created = init_secrets(tmp_path, lambda size: bytes(range(1, size + 1)), has_key_service=True)
+    assert "ENCRYPTION_KEY" not in created
+    assert "BETTER_AUTH_SECRET" in created
+    assert "ENCRYPTION_KEY" not in read_secrets_env(tmp_path)

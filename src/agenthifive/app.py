@@ -56,16 +56,21 @@ class Application:
         settings: Settings,
         dsn: str,
         listen_dsn: str | None = None,
+        keyring: Keyring | None = None,
         *,
         reread: Callable[[], Settings] | None = None,
         **doubles: Any,
     ) -> None:
-        """`reread` reads the settings again, for the keys in them. `doubles` replace parts in tests: `resolve` answers
-        DNS questions."""
+        """Read keys and catalog; reach no database.
+
+        Shapes: keyring: of these settings, when it has been loaded already. reread: reads the settings again, for the
+        keys in them. doubles: replace parts in tests; `resolve` answers DNS questions.
+        Raises: ValueError.
+        """
         self.settings = settings
         self.database = Database(_database_options(settings, dsn))
         self._listen = Database(_database_options(settings, listen_dsn or dsn))
-        self.keyring = read_keyring(settings)
+        self.keyring = keyring or read_keyring(settings)
         self.catalog: Catalog = load_catalog(settings.catalog_dir, settings.catalog_extra_hosts)
         self.metrics = Metrics(__version__, settings.git_sha)
         self.journal = Journal(

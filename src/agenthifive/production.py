@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from agenthifive.database_url import STRONG_PASSWORD_CHARACTERS, DatabaseUrl, read_database_url
 from agenthifive.git_index import GitIndexUnreadable, is_tracked
 from agenthifive.production_tokens import find_jwks_fault, find_key_fault, find_missing_key
-from agenthifive.settings import OVERRIDABLE, LoadedSettings, Settings
+from agenthifive.settings import OVERRIDABLE, LoadedSettings, Settings, list_knobs
 from agenthifive.settings_values import NEW_SECRET, Network, is_loopback_host, origin_host, ring_keys, split_list
 
 HIGH_SECURITY_TOKEN_TTL_S: Final = 900
@@ -37,6 +37,7 @@ _PLACEHOLDERS: Final = (
     "placeholder",
 )
 _DATABASE_FIELDS: Final = ("database_url", "database_migration_url", "database_listen_url")
+_KEY_SERVICES: Final = {"aws-kms": "aws_kms_endpoint_url", "vault-transit": "vault_addr"}
 _EVERYONE_IN_IPV6: Final = (ipaddress.IPv6Network("2000::/3"), ipaddress.IPv6Network("::ffff:0:0/96"))
 _WIDEST_PROXY_PREFIX: Final = {4: 16, 6: 32}
 
@@ -114,9 +115,10 @@ def _check_mode(loaded: LoadedSettings) -> Iterator[StartProblem]:
 
 
 def _check_secrets_exist(loaded: LoadedSettings) -> Iterator[StartProblem]:
-    if loaded.settings.encryption_key is None:
-        message = f"missing; expected 64 hexadecimal characters (32 bytes); {NEW_SECRET}"
-        yield _problem("ENC-KEY", "ENCRYPTION_KEY", message)
+    knobs = {knob.name: knob for knob in list_knobs()}
+    for variable in loaded.settings.list_missing(loaded.settings.encryption_key_mode):
+        example = knobs[variable].example
+        yield _problem("ENC-KEY", variable, f"missing; expected {knobs[variable].bounds}; {example}")
     if loaded.settings.better_auth_secret is None:
         yield _problem("AUTH-SECRET", "BETTER_AUTH_SECRET", f"missing; expected at least 32 characters; {NEW_SECRET}")
 
@@ -196,6 +198,15 @@ def _check_databases(loaded: LoadedSettings) -> Iterator[StartProblem]:
             yield _problem("DB-PASSWORD", variable, message)
 
 
+def _check_key_service(loaded: LoadedSettings) -> Iterator[StartProblem]:
+    for mode, field in _KEY_SERVICES.items():
+        origin: str = getattr(loaded.settings, field) or ""
+        is_used = loaded.settings.encryption_key_mode == mode
+        if is_used and origin.startswith("http://") and not is_loopback_host(origin_host(origin)):
+            message = f"is http, and unwrapped keys travel over it; expected https; {field.upper()}=https://…"
+            yield _problem("ENC-KEY", field.upper(), message)
+
+
 def _check_web_url(loaded: LoadedSettings) -> Iterator[StartProblem]:
     web_url = loaded.settings.web_url
     if web_url.startswith("http://") and not is_loopback_host(origin_host(web_url)):
@@ -251,6 +262,7 @@ _PRODUCTION: Final[tuple[Check, ...]] = (
     _check_example_secret,
     _check_tokens,
     _check_databases,
+    _check_key_service,
     _check_web_url,
     _check_listener,
     _check_mail,
@@ -273,6 +285,10 @@ def _warn_of_keys(settings: Settings) -> Iterator[str]:
 
 
 def _warn_of_open_doors(settings: Settings) -> Iterator[str]:
+    if settings.encryption_key_mode != "env":
+        for field in ("encryption_key", "encryption_key_previous"):
+            if getattr(settings, field) is not None:
+                yield f"{field.upper()}: not used in the key mode {settings.encryption_key_mode}; remove it [ENC-KEY]"
     if settings.ssrf_allow_private:
         yield "SSRF_ALLOW_PRIVATE: agents reach private, loopback, CGNAT and unique-local addresses of every name"
     if settings.catalog_extra_hosts:

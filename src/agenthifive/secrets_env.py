@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -37,7 +37,7 @@ _HEADING: Final = (
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-def init_secrets(home: Path, random: Callable[[int], bytes]) -> tuple[str, ...]:
+def init_secrets(home: Path, random: Callable[[int], bytes], *, has_key_service: bool = False) -> tuple[str, ...]:
     """Write the secrets that are missing; never change one that is there. Returns the names it created.
 
     Safe against a second process doing the same: one of them writes, the other finds the values there.
@@ -45,13 +45,14 @@ def init_secrets(home: Path, random: Callable[[int], bytes]) -> tuple[str, ...]:
     Shapes:
         home: made with mode 0700 when it is missing, tightened to it when it is ours.
         random: so many bytes from the operating system's generator; the signing key is drawn from it too.
+        has_key_service: whether the encryption key comes from one, so that none is to lie here.
     Raises: SettingsRefused when the directory is not ours alone or the file cannot be read.
     """
     with _locked_home(home):
         path = home / SECRETS_FILE
         content = _read(path)
         present = parse_env(content, path)
-        created = _missing(present)
+        created = _missing(present, GENERATED_NAMES[1:] if has_key_service else GENERATED_NAMES)
         if created:
             text = content or _HEADING
             text += "" if text.endswith("\n") else "\n"
@@ -71,8 +72,8 @@ def read_secrets_env(home: Path) -> Mapping[str, str]:
     return MappingProxyType(parse_env(_read(path), path))
 
 
-def _missing(present: Mapping[str, str]) -> tuple[str, ...]:
-    missing = [name for name in GENERATED_NAMES if not (present.get(name) or present.get(f"{name}_FILE"))]
+def _missing(present: Mapping[str, str], wanted: Sequence[str]) -> tuple[str, ...]:
+    missing = [name for name in wanted if not (present.get(name) or present.get(f"{name}_FILE"))]
     if not set(SIGNING_NAMES).issubset(missing):
         missing = [name for name in missing if name not in SIGNING_NAMES]
     return tuple(missing)

@@ -24,6 +24,7 @@ MIN_SECRET_CHARACTERS: Final = 32
 MIN_METRICS_TOKEN_CHARACTERS: Final = 24
 MIN_PASSPHRASE_CHARACTERS: Final = 14
 NEW_SECRET: Final = "generate one with: openssl rand -hex 32"
+KEY_MODES: Final = ("env", "azure-kv", "aws-kms", "gcp-kms", "vault-transit")
 
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off", ""})
@@ -236,8 +237,8 @@ def _read_long_secret(minimum: int) -> Callable[[str], SecretStr]:
 
 
 def _read_key_mode(text: str) -> str:
-    if text != "env":
-        raise ValueError("this release knows only env")
+    if text not in KEY_MODES:
+        raise ValueError("unknown mode")
     return text
 
 

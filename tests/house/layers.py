@@ -50,7 +50,7 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "connections": GROUND | BASE | {"policy", "catalog", "operations"},
     "assembly": GROUND | BASE | {"settings", "catalog", "broker", "agents", "people", "policies", "connections",
                                  "operations", "notify", "jwt"},
-    "key_reading": frozenset({"settings", "vault"}),
+    "key_reading": {"settings", "settings_keys", "settings_values", "vault"},
     "app": GROUND | BASE | {"settings", "database_url", "key_reading", "catalog", "operations", "jwt", "assembly"},
     "cli": GROUND | BASE | SETTINGS | {"catalog", "broker", "agents", "people", "policies", "connections",
                                        "notify", "operations", "jwt", "key_reading", "app"},

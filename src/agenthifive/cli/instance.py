@@ -41,9 +41,10 @@ def init(
     terminal = begin(context)
     if home is not None:
         terminal.environ = {**terminal.environ, "AGENTHIFIVE_HOME": str(terminal.cwd / home)}
-    place = terminal.load().settings.agenthifive_home
+    settings = terminal.load().settings
+    place = settings.agenthifive_home
     with failures_translated():
-        created = init_secrets(place, os.urandom)
+        created = init_secrets(place, os.urandom, has_key_service=settings.encryption_key_mode != "env")
     path = place / "secrets.env"
     written = f"Wrote {', '.join(created)} to {path}." if created else f"Nothing is missing in {path}."
     terminal.finish(

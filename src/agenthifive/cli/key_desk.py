@@ -114,12 +114,12 @@ class KeyDesk:
 
 def read_ring(settings: "Settings") -> "Keyring":
     """The keys of the settings. Raises: CommandError."""
-    from agenthifive.key_reading import read_keyring
+    from agenthifive.cli.key_modes import key_failures
+    from agenthifive.key_reading import load_ring
+    from agenthifive.vault.keyring import Keyring
 
-    try:
-        return read_keyring(settings)
-    except ValueError as problem:
-        raise CommandError(str(problem), exit_code=Exit.REFUSED, code="settings_refused") from None
+    with key_failures("nothing was changed"):
+        return Keyring.of(load_ring(settings))
 
 
 def at_key_desk(terminal: Terminal, work: Callable[[KeyDesk], Any]) -> Any:

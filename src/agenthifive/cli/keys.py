@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agenthifive.cli import key_backup
+from agenthifive.cli import key_backup, key_modes
 from agenthifive.cli.console import CommandError, Exit, Terminal, begin, table
 from agenthifive.cli.key_desk import KeyDesk, at_key_desk, pages, read_ring
 from agenthifive.cli.keys_rotate import drop_from_file, rotate
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     group.command("reload")(reload)
     group.command("reencrypt")(reencrypt)
     group.command("retire")(retire)
+    key_modes.add_commands(group)
     key_backup.add_to(group)
     app.add_typer(group, name="keys")
 

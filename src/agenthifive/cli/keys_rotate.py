@@ -15,6 +15,7 @@ import typer
 
 from agenthifive.cli.console import CommandError, Exit, Terminal, begin
 from agenthifive.cli.key_desk import KeyDesk, at_key_desk, read_ring
+from agenthifive.cli.key_modes import ManagedMode, rotate_managed
 
 if TYPE_CHECKING:
     from agenthifive.operations.key_status import KeyStatus
@@ -47,16 +48,23 @@ def rotate(
     stage: Annotated[
         bool, typer.Option("--stage", help="Only add the new key as one that opens; it seals after the next rotate.")
     ] = False,
+    mode: Annotated[
+        ManagedMode | None, typer.Option("--mode", help="Make the new key at this key service and print it wrapped.")
+    ] = None,
 ) -> None:
     """Replace the encryption key; on the embedded database everything, elsewhere the settings, and say what is next."""
     terminal = begin(context)
     terminal.env_file = env_file or terminal.env_file
+    if mode is not None:
+        rotate_managed(terminal, mode)
+        return
     settings = terminal.load().settings
     if settings.encryption_key_mode != "env":
         raise CommandError(
             f"ENCRYPTION_KEY_MODE is {settings.encryption_key_mode}: its keys are not in the settings.",
             exit_code=Exit.REFUSED,
             code="key_mode",
+            hint=f"Run: agenthifive keys rotate --mode {settings.encryption_key_mode}",
         )
     is_whole = settings.database_url is None
     plan: Plan = at_key_desk(terminal, _plan)

@@ -1,6 +1,6 @@
 """`up`, `serve`, `migrate`: bring the instance up, in this terminal, until Ctrl-C.
 
-    settings -> production checks -> one server a home -> database (retried) -> schema -> Application -> welcome
+    settings -> production checks -> keys -> one server a home -> database (retried) -> schema -> Application -> welcome
 
 Source: contract/operations.md sections 10 (first start), 12 and 15.
 """
@@ -21,6 +21,7 @@ from agenthifive.cli.console import CommandError, Exit, Terminal, begin
 if TYPE_CHECKING:
     from agenthifive.cli.database import Place
     from agenthifive.settings import LoadedSettings, Settings
+    from agenthifive.vault.keyring import Keyring
 
 _RETRY_S: Final = 0.5
 
@@ -45,7 +46,7 @@ def up(context: typer.Context, port: PortOption = None, host: HostOption = None)
     loaded = terminal.load()
     home = loaded.settings.agenthifive_home
     with failures_translated():
-        created = init_secrets(home, os.urandom)
+        created = init_secrets(home, os.urandom, has_key_service=loaded.settings.encryption_key_mode != "env")
     for name in created:
         terminal.say(f"Generated {name} in {home / 'secrets.env'}")
     _serve(terminal, terminal.load() if created else loaded, may_migrate=True)
@@ -82,9 +83,14 @@ def _override(terminal: Terminal, port: int | None, host: str | None) -> None:
 def _serve(terminal: Terminal, loaded: "LoadedSettings", *, may_migrate: bool) -> None:
     from agenthifive.cli.database import failures_translated, open_place
     from agenthifive.cli.interrupts import interrupted_once
+    from agenthifive.cli.key_modes import key_failures
+    from agenthifive.key_reading import load_ring
+    from agenthifive.vault.keyring import Keyring
 
     settings = loaded.settings
     _check(terminal, loaded)
+    with key_failures("nothing was started"):
+        keyring = Keyring.of(load_ring(settings))
     lock = _one_server(settings.agenthifive_home) if settings.database_url is None else contextlib.nullcontext()
     with (
         interrupted_once(),
@@ -96,7 +102,7 @@ def _serve(terminal: Terminal, loaded: "LoadedSettings", *, may_migrate: bool) -
         if may_migrate or settings.auto_migrate:
             _migrate(terminal, loaded, place)
         place.require_schema()
-        _run(terminal, loaded, place)
+        _run(terminal, loaded, place, keyring)
 
 
 def _check(terminal: Terminal, loaded: "LoadedSettings") -> None:
@@ -151,7 +157,7 @@ def _migrate(terminal: Terminal, loaded: "LoadedSettings", place: "Place") -> bo
     return True
 
 
-def _run(terminal: Terminal, loaded: "LoadedSettings", place: "Place") -> None:
+def _run(terminal: Terminal, loaded: "LoadedSettings", place: "Place", keyring: "Keyring") -> None:
     """Import the server late: a refused start answers at once."""
     import ssl
 
@@ -166,7 +172,8 @@ def _run(terminal: Terminal, loaded: "LoadedSettings", place: "Place") -> None:
     settings = loaded.settings
     configure_logs(settings.log_level, settings.log_format)
     try:
-        application = Application(settings, place.app_dsn, place.listen_dsn, reread=partial(_reread, terminal))
+        reread = partial(_reread, terminal)
+        application = Application(settings, place.app_dsn, place.listen_dsn, keyring, reread=reread)
         uvloop.run(serve_application(application, Welcome(terminal).begin))
     except KeyRefused as error:
         raise CommandError(str(error), exit_code=Exit.INTEGRITY, code="keys") from None
