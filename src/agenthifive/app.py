@@ -23,6 +23,7 @@ from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.database_url import database_endpoints
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import SYSTEM, Unit
+from agenthifive.edge.frozen import Frozen
 from agenthifive.operations.health import CLOCK_MAX_S, Health
 from agenthifive.operations.instance import identify
 from agenthifive.operations.jobs import Job, Jobs
@@ -58,6 +59,7 @@ class Application:
         self.journal = Journal(
             is_on=settings.log_level in ("debug", "info"), is_readable=is_readable(settings.log_format)
         )
+        self.frozen = Frozen()
         self._dsn = dsn
         self._doubles = doubles
         self._stack = contextlib.AsyncExitStack()
@@ -148,6 +150,8 @@ class Application:
         gauges["streams_open"].set(self.broker.live.count)
         gauges["audit_queue_depth"].set(self.broker.writer.depth)
         gauges["grants_age_seconds"].set(self.broker.changes.age_s)
+        for scope, count in self.frozen.count().items():
+            self.metrics.frozen.labels(scope).set(count)
         stats = self.database.stats()
         gauges["db_pool_in_use"].set(stats.get("pool_size", 0) - stats.get("pool_available", 0))
 

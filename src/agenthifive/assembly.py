@@ -45,7 +45,9 @@ from agenthifive.edge.gatekeeper import Gatekeeper, LookUps
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
 from agenthifive.operations import api as operations_api
+from agenthifive.operations import freeze_api
 from agenthifive.operations import pages as operations_pages
+from agenthifive.operations.freeze import FreezeWatch
 from agenthifive.operations.jobs import Job
 from agenthifive.operations.ratelimit import RateLimiter, Window, sweep_limits
 from agenthifive.operations.tally import Tally
@@ -96,7 +98,7 @@ def make_keeper(app: "Application") -> Keeper:
     limiter = RateLimiter(app.database, _windows(settings))
     flood = FloodGate()
     token_writer = _make_writer(app, "tokens", lanes=1)
-    room = agents_api.make_room(app.database, token_writer, flood, app.catalog, _agent_options(app))
+    room = agents_api.make_room(app.database, token_writer, flood, app.catalog, _agent_options(app), app.frozen)
     people = make_people(app, limiter)
     gatekeeper = Gatekeeper(
         app.database,
@@ -129,9 +131,11 @@ async def make_broker(
 ) -> BrokerRoom:
     """The hot path, started: writer, change feed, grants, egress."""
     settings, database = app.settings, app.database
-    grants = Grants(database, app.catalog, creator_stops=settings.disabled_user_stops_agents)
+    stops = settings.disabled_user_stops_agents
+    grants = Grants(database, app.catalog, creator_stops=stops, frozen=app.frozen)
     live = LiveStreams(grants)
-    changes = Changes(connect_listener, partial(_on_change, grants, live))
+    switch = FreezeWatch(app.frozen, settings.agenthifive_home, live.cut_frozen, app.unit)
+    changes = Changes(connect_listener, partial(_on_change, grants, live), switch.read)
     writer = _make_writer(app, "broker", lanes=2)
     guard = read_guard(settings, await asyncio.to_thread(own_addresses, own_endpoints))
     egress = Egress(guard, tls_context(settings.egress_ca_bundle), doubles.get("resolve"))
@@ -165,9 +169,11 @@ async def make_broker(
     )
     await writer.start()
     await changes.start()
+    switch.start()
 
     async def close() -> None:
         live.cut_all("shutting_down")
+        await switch.close()
         await watch.close()
         await changes.close()
         await writer.close()
@@ -214,6 +220,7 @@ def make_rooms(app: "Application") -> FastAPI:
             agents_api.routes.router,  # first, because routes are tried in order and agents ask for tokens all day
             operations_api.routes.router,
             operations_pages.routes.router,
+            freeze_api.routes.router,
             people_api.routes.router,
             people_pages.routes.router,
             connections_api.routes.router,
@@ -223,8 +230,9 @@ def make_rooms(app: "Application") -> FastAPI:
     )
     state = management.state
     state.application = app
-    state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper)
+    state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper, app.frozen)
     state.agents, state.people = app.keeper.agents, app.keeper.people
+    app.keeper.people.workspaces.end_connections = app.broker.connections.revocations.end_workspace
     state.connections, state.policies = app.broker.connections, app.broker.policies
     state.audit = AuditReader(app.database, app.chain, app.keeper.limiter)
     return management

@@ -21,6 +21,7 @@ from agenthifive.catalog.catalog import Catalog
 from agenthifive.db.database import Database
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, Caller, RoleRule
+from agenthifive.edge.frozen import Frozen
 from agenthifive.edge.routing import Edge, Routes, UnitOfRequest, context_of, may
 from agenthifive.errors import AppError
 from agenthifive.ids import wire_time
@@ -62,13 +63,18 @@ class AgentsRoom:
 
 
 def make_room(
-    database: Database, writer: Writer, flood: FloodGate, catalog: Catalog, options: AgentOptions
+    database: Database,
+    writer: Writer,
+    flood: FloodGate,
+    catalog: Catalog,
+    options: AgentOptions,
+    frozen: Frozen | None = None,
 ) -> AgentsRoom:
     """The room, furnished."""
     return AgentsRoom(
         Agents(database, options),
         Enrolment(options),
-        TokenExchange(database, writer, flood, options),
+        TokenExchange(database, writer, flood, options, frozen),
         Capabilities(catalog),
         options.web_url,
     )
@@ -93,7 +99,7 @@ AgentsOf = Annotated[Agents, Depends(_agents_of)]
     limit=RateLimit.TOKEN,
     accepts_form=True,
     audit=[AuditAction.AGENT_TOKEN_ISSUED, AuditAction.AGENT_TOKEN_DENIED],
-    errors=[*_REQUEST_CODES, *_ASSERTION_CODES, "rate_limited", "unavailable"],
+    errors=[*_REQUEST_CODES, *_ASSERTION_CODES, "frozen", "rate_limited", "unavailable"],
 )
 async def exchange_token(request: Request) -> JsonAnswer:
     """Trade a signed assertion for an access token."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from agenthifive import __version__
-from agenthifive.cli import agent, audit, demo, instance, people, policy, serving
+from agenthifive.cli import agent, audit, demo, freeze, instance, people, policy, serving, users
 from agenthifive.cli.console import Exit, Terminal, begin
 
 app = typer.Typer(
@@ -48,5 +48,5 @@ def show_version(context: typer.Context) -> None:
     begin(context).finish({"version": __version__}, __version__)
 
 
-for group in (serving, people, agent, audit, policy, instance, demo):
+for group in (serving, people, users, freeze, agent, audit, policy, instance, demo):
     group.register(app)

@@ -120,12 +120,13 @@ def _routers() -> "Sequence[APIRouter]":
     from agenthifive.audit import api as audit
     from agenthifive.connections import api as connections
     from agenthifive.operations import api as operations
+    from agenthifive.operations import freeze_api
     from agenthifive.operations import pages as operations_pages
     from agenthifive.people import api as people
     from agenthifive.people import pages as people_pages
     from agenthifive.policies import api as policies
 
-    rooms = (operations, operations_pages, people, people_pages, agents, connections, policies, audit)
+    rooms = (operations, operations_pages, freeze_api, people, people_pages, agents, connections, policies, audit)
     return [room.routes.router for room in rooms]
 
 

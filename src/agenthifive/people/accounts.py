@@ -45,6 +45,7 @@ class Accounts:
         role: Role = Role.VIEWER,
         *,
         is_superadmin: bool = False,
+        method: str = "cli",
     ) -> Account:
         """Create a verified account; without a password it cannot sign in yet.
 
@@ -71,7 +72,9 @@ class Accounts:
             account = Account(user, workspace_id, role)
         else:
             raise AppError("not_found", "No workspace with this id exists.")
-        unit.record(AuditAction.USER_CREATED, {"method": "cli", "email": user.email}, workspace_id=account.workspace_id)
+        unit.record(
+            AuditAction.USER_CREATED, {"method": method, "email": user.email}, workspace_id=account.workspace_id
+        )
         return account
 
 

@@ -13,7 +13,7 @@ from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
-from agenthifive.people import tokens_api
+from agenthifive.people import admin_api, invitations_api, tokens_api, workspaces_api
 from agenthifive.people.accounts import sign_as
 from agenthifive.people.browser import (
     PeopleOf,
@@ -24,12 +24,13 @@ from agenthifive.people.browser import (
     set_session_cookie,
 )
 from agenthifive.people.entrance import SecondFactorNeeded
-from agenthifive.people.model import LiveSession, Membership, User
+from agenthifive.people.model import LiveSession, User
 from agenthifive.people.setup import FirstPerson
-from agenthifive.words import PAT_SCOPES, AuditAction, PrincipalType, RateLimit, Scope
+from agenthifive.words import PAT_SCOPES, AuditAction, PrincipalType, RateLimit
 
 routes: Final = Routes("people")
-routes.router.routes.extend(tokens_api.routes.router.routes)
+for part in (tokens_api, workspaces_api, invitations_api, admin_api):
+    routes.router.routes.extend(part.routes.router.routes)
 
 
 class _Body(BaseModel):
@@ -159,11 +160,16 @@ async def reauthenticate(
 
 
 @routes.get("/v1/me", errors=["not_a_member"])
-async def get_me(caller: Annotated[Caller, may()], unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
-    """Who is calling, in which workspace, with which rights."""
+async def get_me(
+    caller: Annotated[Caller, may(needs_workspace=False)], unit: UnitOfRequest, people: PeopleOf
+) -> JsonAnswer:
+    """Who is calling, in which workspace, with which rights; a person may be in none."""
     connection = await unit.begin()
     user = await people.find_user(connection, str(caller.user_id))
-    workspace = await people.find_workspace(connection, user.id, caller.workspace_id)
+    workspace = None
+    if caller.workspace_id:
+        found = await people.workspaces.find(connection, user.id, caller.workspace_id)
+        workspace = {"id": found.id, "name": found.name, "role": found.role}
     principal: dict[str, Any] = {"kind": caller.kind, "scopes": ["*"]}
     if caller.kind is PrincipalType.PAT:
         principal["scopes"] = [scope for scope in PAT_SCOPES if scope in caller.scopes]
@@ -175,37 +181,12 @@ async def get_me(caller: Annotated[Caller, may()], unit: UnitOfRequest, people: 
                 "name": user.name,
                 "email": user.email,
                 "platformRole": user.platform_role,
-                "twoFactor": False,
+                "twoFactor": user.id in await people.factors.holders(connection, [user.id]),
             },
-            "workspace": {"id": workspace.id, "name": workspace.name, "role": workspace.role},
+            "workspace": workspace,
             "principal": principal,
         }
     )
-
-
-@routes.get("/v1/workspaces")
-async def list_workspaces(
-    caller: Annotated[Caller, may(pats=False)], unit: UnitOfRequest, people: PeopleOf
-) -> JsonAnswer:
-    """The workspaces the caller belongs to."""
-    memberships = await people.list_workspaces(await unit.begin(), str(caller.user_id))
-    return JsonAnswer(
-        {
-            "workspaces": [
-                {"id": one.id, "name": one.name, "role": one.role, "createdAt": wire_time(one.created_at)}
-                for one in memberships
-            ]
-        }
-    )
-
-
-@routes.get("/v1/workspaces/current", errors=["not_a_member"])
-async def get_workspace(
-    caller: Annotated[Caller, may(Scope.WORKSPACE_READ)], unit: UnitOfRequest, people: PeopleOf
-) -> JsonAnswer:
-    """The workspace the caller acts in."""
-    workspace = await people.find_workspace(await unit.begin(), str(caller.user_id), caller.workspace_id)
-    return JsonAnswer(_workspace_members(workspace))
 
 
 def user_members(user: User) -> dict[str, Any]:
@@ -234,15 +215,4 @@ def _session_members(session: LiveSession) -> dict[str, Any]:
             "userAgent": session.user_agent,
         },
         "user": user_members(session.user),
-    }
-
-
-def _workspace_members(workspace: Membership) -> dict[str, Any]:
-    return {
-        "id": workspace.id,
-        "name": workspace.name,
-        "ownerId": workspace.owner_id,
-        "createdAt": wire_time(workspace.created_at),
-        "updatedAt": wire_time(workspace.updated_at),
-        "role": workspace.role,
     }

@@ -33,4 +33,6 @@ def read_options(settings: Settings) -> PeopleOptions:
         session_max_days=settings.session_max_days,
         password_min_length=settings.password_min_length,
         sign_in_lock_after=settings.sign_in_lock_after,
+        registration=settings.registration,
+        workspace_creation=settings.workspace_creation,
     )

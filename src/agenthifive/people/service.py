@@ -7,18 +7,23 @@ from agenthifive.audit.flood import FloodGate
 from agenthifive.db.database import Connection, Database
 from agenthifive.db.unit import Unit
 from agenthifive.errors import AppError
+from agenthifive.notify.mail import Mail, Mailer
 from agenthifive.operations.jobs import Job
 from agenthifive.operations.ratelimit import RateLimiter
 from agenthifive.people import store
 from agenthifive.people.accounts import Accounts
+from agenthifive.people.admin import Admin, NoSecondFactors, SecondFactors
 from agenthifive.people.entrance import Entrance
+from agenthifive.people.invitations import Invitations
 from agenthifive.people.jobs import SWEEP_PERIOD_S, sweep_ended
 from agenthifive.people.model import Membership, User
 from agenthifive.people.passwords import Passwords
+from agenthifive.people.registration import Registration
 from agenthifive.people.sessions import SessionKeys, Sessions
 from agenthifive.people.setup import SetUp
 from agenthifive.people.sign_in import SignIn
 from agenthifive.people.tokens import Tokens
+from agenthifive.people.workspaces import Workspaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +41,37 @@ class PeopleOptions:
     session_max_days: int = 7
     password_min_length: int = 12
     sign_in_lock_after: int = 5
+    registration: str = "closed"
+    workspace_creation: str = "superadmin"
 
     def __repr__(self) -> str:
         return f"PeopleOptions({self.web_url!r})"
 
 
+class NoMailer:
+    """The mailer of a process that sends nothing, such as a command."""
+
+    delivers = False
+
+    def post(self, mail: Mail) -> None:
+        """Let the mail be: whoever caused it holds the link."""
+
+    async def close(self) -> None:
+        """There is nothing to send."""
+
+
 class People:
     """Everything about people; its parts are named after what they do. Close it last."""
 
-    def __init__(self, database: Database, limiter: RateLimiter, flood: FloodGate, options: PeopleOptions) -> None:
+    def __init__(
+        self,
+        database: Database,
+        limiter: RateLimiter,
+        flood: FloodGate,
+        options: PeopleOptions,
+        mailer: Mailer | None = None,
+        factors: SecondFactors | None = None,
+    ) -> None:
         self.database = database
         self.limiter = limiter
         self.web_url = options.web_url
@@ -61,6 +88,16 @@ class People:
         self.entrance = Entrance(self.sessions)
         self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, flood, options.sign_in_lock_after)
         self.setup = SetUp(options.web_url, self.passwords, self.sessions, self.tokens, options.release)
+        self.factors = NoSecondFactors() if factors is None else factors
+        self.workspaces = Workspaces(options.workspace_creation)
+        self.admin = Admin(options.web_url, self.accounts, self.workspaces, self.factors)
+        self.invitations = Invitations(
+            options.web_url,
+            Registration.of(options.registration),
+            self.passwords,
+            self.entrance,
+            NoMailer() if mailer is None else mailer,
+        )
         self.cookie_name = self.sessions.cookie_name
         self.caller_by_session = self.sessions.caller_by_session
         self.caller_by_pat = self.tokens.caller_by_pat
@@ -88,10 +125,3 @@ class People:
     async def list_workspaces(self, connection: Connection, user_id: str) -> list[Membership]:
         """The workspaces somebody belongs to, the one joined first at the head."""
         return await store.list_memberships(connection, user_id)
-
-    async def find_workspace(self, connection: Connection, user_id: str, workspace_id: str) -> Membership:
-        """A workspace as one of its members sees it. Raises: AppError (403) when they are no member any more."""
-        membership = await store.find_membership(connection, user_id, workspace_id)
-        if membership is None:
-            raise AppError("not_a_member", "You are no member of this workspace any more. Pick another workspace.")
-        return membership
