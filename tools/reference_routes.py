@@ -15,6 +15,7 @@ from agenthifive.edge.gate import EXECUTE_PATH, LLM_PREFIX
 from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import DeclaredRoute
 from agenthifive.operations import api as operations
+from agenthifive.operations import freeze_api
 from agenthifive.operations import pages as operations_pages
 from agenthifive.people import api as people
 from agenthifive.people import pages as people_pages
@@ -22,7 +23,7 @@ from agenthifive.policies import api as policies
 from agenthifive.words import AuditAction, RateLimit
 from tools.markdown import code, codes, one_line, table
 
-ROOMS: Final = (operations, operations_pages, people, people_pages, agents, connections, policies, audit)
+ROOMS: Final = (operations, operations_pages, freeze_api, people, people_pages, agents, connections, policies, audit)
 _HEADING: Final = """\
 # Routes
 
@@ -42,6 +43,9 @@ _TITLES: Final = {
     "instance": "Instance",
     "people": "People and sessions",
     "tokens": "Personal access tokens",
+    "workspaces": "Workspaces and members",
+    "invitations": "Invitations",
+    "admin": "Instance administration",
     "pages": "Pages",
     "agents": "Agents",
     "connections": "Connections and catalog",

@@ -17,7 +17,7 @@ from agenthifive.words import Role
 if TYPE_CHECKING:
     from agenthifive.cli.database import Desk
     from agenthifive.db.unit import Unit
-    from agenthifive.people.admin_store import KnownUser
+    from agenthifive.people.admin_model import KnownUser
     from agenthifive.people.service import People
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ def list_users(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
 ) -> None:
     """Show the accounts, the oldest first."""
-    from agenthifive.people.admin_store import Slice
+    from agenthifive.people.admin_model import Slice
 
     terminal = begin(context)
 

@@ -18,7 +18,8 @@ from agenthifive.errors import AppError
 from agenthifive.ids import is_id
 from agenthifive.people import admin_store, links
 from agenthifive.people.accounts import Accounts
-from agenthifive.people.admin_store import HeldUser, KnownUser, KnownWorkspace, Slice
+from agenthifive.people.admin_model import KnownUser, KnownWorkspace, Slice
+from agenthifive.people.admin_store import HeldUser
 from agenthifive.people.links import RESET_TTL_S, SET_PASSWORD_TTL_S, Purpose
 from agenthifive.people.model import Account, read_email
 from agenthifive.people.workspaces import Workspaces

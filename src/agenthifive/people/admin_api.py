@@ -16,7 +16,7 @@ from agenthifive.edge.callers import Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.errors import AppError
 from agenthifive.ids import wire_time
-from agenthifive.people.admin_store import KnownUser, KnownWorkspace, Slice
+from agenthifive.people.admin_model import KnownUser, KnownWorkspace, Slice
 from agenthifive.people.browser import PeopleOf
 from agenthifive.people.service import People
 from agenthifive.words import AuditAction, Role

@@ -1,12 +1,12 @@
 """What administrators of an instance see and change, in PostgreSQL. Source: contract/http.md section 15.11."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from psycopg.rows import class_row, dict_row
 
 from agenthifive.db.database import Connection
+from agenthifive.people.admin_model import KnownUser, KnownWorkspace, Slice
 from agenthifive.people.model import Email
 
 # Held by whoever could take the last superadmin away, until the transaction ends.
@@ -91,48 +91,6 @@ class HeldUser:
     email: str
     platform_role: str
     is_disabled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class KnownUser:
-    """An account as administrators see it. Shapes: workspaces: id, name and role of each membership."""
-
-    id: str
-    email: str
-    name: str
-    platform_role: str
-    is_verified: bool
-    disabled_at: datetime | None
-    created_at: datetime
-    last_seen_at: datetime | None
-    workspaces: list[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownWorkspace:
-    """A workspace as administrators see it: counts and identities, nothing of what it holds."""
-
-    id: str
-    name: str
-    owner_id: str
-    members: int
-    agents: int
-    connections: int
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Which part of a list is wanted. Shapes: search: None for all."""
-
-    search: str | None
-    limit: int
-    offset: int
-
-    def values(self) -> dict[str, Any]:
-        """What the statements of lists are bound to; letters compare equal in either case."""
-        search = None if self.search is None else self.search.casefold()
-        return {"search": search, "limit": self.limit, "offset": self.offset}
 
 
 async def lock_superadmins(connection: Connection) -> None:

@@ -1,13 +1,12 @@
 """Invitations in PostgreSQL: the hash of a link, for whom, and who stands behind it. Source: contract/http.md 15.2."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from psycopg.rows import class_row
 
 from agenthifive.db.database import Connection
 from agenthifive.people.model import Email
+from agenthifive.people.workspace_model import Invitation, OpenInvitation
 
 TTL_S: Final = 7 * 24 * 3600
 _COLUMNS: Final = "i.id::text, i.email, i.role, i.invited_by::text, i.expires_at, i.created_at"
@@ -61,32 +60,6 @@ SPEND: Final = f"UPDATE t_invitations i SET used_at = now() WHERE i.token_hash =
 SWEEP: Final = """
     DELETE FROM t_invitations WHERE used_at < now() - interval '30 days' OR expires_at < now() - interval '30 days'
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Invitation:
-    """An invitation as the managers of its workspace see it: everything but the link."""
-
-    id: str
-    email: str
-    role: str
-    invited_by: str
-    expires_at: datetime
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OpenInvitation:
-    """What the holder of a link is invited to."""
-
-    id: str
-    workspace_id: str
-    email: str
-    email_key: str
-    role: str
-    expires_at: datetime
-    workspace_name: str
-    has_account: bool
 
 
 async def has_member(connection: Connection, workspace_id: str, email: Email) -> bool:

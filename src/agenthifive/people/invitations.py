@@ -22,10 +22,10 @@ from agenthifive.people import invitation_store, store, workspace_store
 from agenthifive.people.accounts import new_user, read_person, sign_as
 from agenthifive.people.entrance import Entrance, Proof, SecondFactorNeeded, SignedIn
 from agenthifive.people.invitation_mail import write_invitation
-from agenthifive.people.invitation_store import Invitation, OpenInvitation
 from agenthifive.people.model import Email, LiveSession, Membership, read_email
 from agenthifive.people.passwords import Passwords
 from agenthifive.people.registration import CLOSED, Registration
+from agenthifive.people.workspace_model import Invitation, OpenInvitation
 from agenthifive.people.workspaces import check_appointment, enter
 from agenthifive.vault.hashing import new_token, sha256_hex
 from agenthifive.words import AuditAction, Role

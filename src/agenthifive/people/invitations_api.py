@@ -18,8 +18,8 @@ from agenthifive.people.browser import (
     set_session_cookie,
 )
 from agenthifive.people.entrance import SecondFactorNeeded, SignedIn
-from agenthifive.people.invitation_store import Invitation
 from agenthifive.people.invitations import Acceptance, Issued
+from agenthifive.people.workspace_model import Invitation
 from agenthifive.people.workspaces_api import Body, Grantable, membership_members
 from agenthifive.words import AuditAction, RateLimit, Role, Scope
 

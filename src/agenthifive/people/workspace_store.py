@@ -5,13 +5,12 @@ each other half way. Source: contract/http.md sections 12 and 15.2.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from psycopg.rows import class_row
 
 from agenthifive.db.database import Connection
+from agenthifive.people.workspace_model import Member, Standing
 from agenthifive.words import Role
 
 HOLD: Final = "SELECT name FROM t_workspaces WHERE id = %(workspace_id)s FOR NO KEY UPDATE"
@@ -61,28 +60,6 @@ ERASE: Final = """
                             SELECT id FROM t_agents WHERE workspace_id = %(workspace_id)s))
     DELETE FROM t_workspaces WHERE id = %(workspace_id)s
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What a member is in a workspace right now."""
-
-    role: Role
-    is_disabled: bool
-    is_verified: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member as the others see one."""
-
-    user_id: str
-    name: str
-    email: str
-    role: str
-    is_disabled: bool
-    joined_at: datetime
-    last_seen_at: datetime | None
 
 
 async def hold(connection: Connection, workspace_id: str) -> str | None:

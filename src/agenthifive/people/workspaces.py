@@ -16,7 +16,7 @@ from agenthifive.errors import AppError, not_found
 from agenthifive.ids import is_id, new_id
 from agenthifive.people import store, workspace_store
 from agenthifive.people.model import Membership
-from agenthifive.people.workspace_store import Member
+from agenthifive.people.workspace_model import Member
 from agenthifive.words import AuditAction, Role
 
 ANYONE: Final = "anyone"

@@ -10,10 +10,9 @@ from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import Caller, RoleRule
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
-from agenthifive.people import workspace_store
 from agenthifive.people.browser import PeopleOf
 from agenthifive.people.model import NAME_MAX, Membership, read_name
-from agenthifive.people.workspace_store import Member
+from agenthifive.people.workspace_model import Member
 from agenthifive.words import AuditAction, Role, Scope
 
 routes: Final = Routes("workspaces")
@@ -122,10 +121,8 @@ async def get_workspace(
     caller: Annotated[Caller, may(Scope.WORKSPACE_READ)], unit: UnitOfRequest, people: PeopleOf
 ) -> JsonAnswer:
     """The workspace the caller acts in."""
-    connection = await unit.begin()
-    membership = await people.workspaces.find(connection, str(caller.user_id), caller.workspace_id)
-    domains = await workspace_store.find_domains(connection, caller.workspace_id)
-    return JsonAnswer({**_workspace_members(membership), "orgDomains": domains})
+    membership = await people.workspaces.find(await unit.begin(), str(caller.user_id), caller.workspace_id)
+    return JsonAnswer(_workspace_members(membership))
 
 
 @routes.put("/v1/workspaces/current", audit=[AuditAction.WORKSPACE_UPDATED], errors=["insufficient_role"])
