@@ -135,6 +135,8 @@ async def _pieces(flow: _Flow, running: Running) -> AsyncIterator[bytes]:
     is_binary = flow.kind is Kind.BINARY
     try:
         while chunk := await wire.read(_IDLE_S):
+            if running.cut_by:
+                raise CutOff(running.cut_by)  # what had arrived before the cut stays here too
             if loop.time() > deadline:
                 raise WireError("timeout", "total")
             for content in flow.decoder.feed(chunk):
