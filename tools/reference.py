@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from agenthifive.operations.reference import render_env_example, render_settings
+from tools.reference_authorisation import render_authorisation
 from tools.reference_cli import render_cli
 from tools.reference_routes import render_routes
 from tools.reference_services import render_services
@@ -22,6 +23,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/errors.md": render_errors,
     "docs/reference/audit-actions.md": render_audit_actions,
     "docs/reference/routes.md": render_routes,
+    "docs/reference/authorisation.md": render_authorisation,
     "docs/reference/services.md": render_services,
     "docs/reference/scopes.md": render_scopes,
     "docs/reference/cli.md": render_cli,

@@ -38,7 +38,7 @@ describes the bodies at `/openapi.json`.
 
 This page is generated (`python -m tools.reference`).
 """
-_TITLES: Final = {
+TITLES: Final = {
     "broker": "Calls",
     "instance": "Instance",
     "people": "People and sessions",
@@ -78,6 +78,7 @@ class Operation:
     audit: Sequence[str]
     errors: Sequence[str]
     limit: str | None
+    access: Access
 
     @property
     def scopes(self) -> set[str]:
@@ -103,7 +104,7 @@ def render_routes() -> str:
             if o.tag == tag
         ]
         headings = ("route", "does", "callers", "audit", "errors", "limit")
-        parts.append(f"\n## {_TITLES[tag]}\n\n" + table(headings, rows))
+        parts.append(f"\n## {TITLES[tag]}\n\n" + table(headings, rows))
     return "".join(parts)
 
 
@@ -125,6 +126,7 @@ def _declared(route: DeclaredRoute) -> Operation:
         audit=[str(action) for action in route.audit],
         errors=route.errors,
         limit=route.limit,
+        access=route.access,
     )
 
 
@@ -139,4 +141,5 @@ def _brokered() -> tuple[Operation, ...]:
 
 
 def _made(method: str, path: str, about: str, access: Access, audit: Sequence[str]) -> Operation:
-    return Operation("broker", method, path, about, access.describe(), audit, ("section Calls",), RateLimit.IN_FLIGHT)
+    callers = access.describe()
+    return Operation("broker", method, path, about, callers, audit, ("section Calls",), RateLimit.IN_FLIGHT, access)

@@ -7,10 +7,12 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from application import Place, run_application
+from browser.visitor import SIZES, Visitor
 from databases import fresh_database
 from listening import listening
 
@@ -50,3 +52,12 @@ async def place(worker_id: str, tmp_path: Path) -> AsyncIterator[Place]:
             listening(running.app.gate, listener),
         ):
             yield running
+
+
+@pytest_asyncio.fixture(params=[(size, scheme) for size in SIZES for scheme in ("light", "dark")])
+async def visitor(request: pytest.FixtureRequest, browser: Browser, place: Place) -> AsyncIterator[Visitor]:
+    size, scheme = request.param
+    width, height = SIZES[size]
+    page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    yield Visitor(page, place.app.settings.web_url)
+    await page.close()

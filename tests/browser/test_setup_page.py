@@ -1,45 +1,9 @@
 """The page a new operator sees first, as a person sees it: on a desk and on a phone, by day and by night."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page
-
 from application import Place
+from browser.visitor import WIDER_THAN_SCREEN, Visitor
 
-SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 PASSWORD = "correct horse battery staple 7"
-WIDER_THAN_SCREEN = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-
-
-class Visitor:
-    """A page, and everything about it that must not happen."""
-
-    def __init__(self, page: Page, origin: str) -> None:
-        self.page = page
-        self.faults: list[str] = []
-        page.on("console", lambda said: self.faults.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("request", lambda sent: self._look_at(sent.url, origin))
-
-    def _look_at(self, url: str, origin: str) -> None:
-        if not url.startswith((f"{origin}/", "data:")):
-            self.faults.append(f"foreign request: {url}")
-
-    async def check(self) -> None:
-        """Nothing went wrong, nothing is cut off."""
-        assert self.faults == []
-        assert not await self.page.evaluate(WIDER_THAN_SCREEN)
-
-
-@pytest_asyncio.fixture(params=[(size, scheme) for size in SIZES for scheme in ("light", "dark")])
-async def visitor(request: pytest.FixtureRequest, browser: Browser, place: Place) -> AsyncIterator[Visitor]:
-    size, scheme = request.param
-    width, height = SIZES[size]
-    page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-    yield Visitor(page, place.app.settings.web_url)
-    await page.close()
 
 
 async def issue_link(place: Place) -> str:

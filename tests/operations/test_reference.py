@@ -55,7 +55,7 @@ def test_every_commented_line_is_the_default(tmp_path: Path) -> None:
     entries = [line for line in lines if line.partition("=")[0] in names and "://agenthifive:" not in line]
     (tmp_path / ".env").write_text("\n".join(entries))
     uncommented = load_settings({"HOME": str(tmp_path)}, cwd=tmp_path).settings
-    example = {"encryption_key", "better_auth_secret"}
+    example = {"encryption_key", "better_auth_secret", "web_jwks_url"}
     assert len(entries) == len(names) - 1
     plain = load_settings({"HOME": str(tmp_path)}, cwd=tmp_path / "elsewhere").settings
     assert uncommented.model_dump(exclude=example) == plain.model_dump(exclude=example)

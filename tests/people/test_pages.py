@@ -3,14 +3,11 @@
 import html
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 
-import agenthifive
-from agenthifive.people.model import Account
 from people.stage import OLGA, PASSWORD, WEB_URL, Browser, Stage, cookies_of
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -210,18 +207,3 @@ async def test_an_empty_form_names_every_field(stage: Stage) -> None:
     answer = await stage.browser().post("/setup", content=urlencode({"token": token}), headers=FORM)
     assert answer.status_code == 400
     assert len([1 for field in check_page(answer).all("input") if "aria-invalid" in field]) == 3
-
-
-async def test_the_style_is_our_own_file(stage: Stage, olga: Account) -> None:
-    answer = await stage.browser().get("/static/setup.css")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/css; charset=utf-8")
-    assert "prefers-color-scheme: dark" in answer.text
-    assert "url(" not in answer.text
-    assert "@import" not in answer.text
-
-
-def test_the_template_is_short_and_calls_nobody() -> None:
-    web = Path(agenthifive.__file__).parent / "web"
-    template = (web / "templates" / "setup.html").read_text()
-    assert len(template.splitlines()) <= 200
-    assert not re.search(r"(?:https?:)?//[a-z]", template)

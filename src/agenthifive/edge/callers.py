@@ -119,6 +119,11 @@ class Access:
 PUBLIC: Final = Access(is_public=True)
 
 
+def admits_role(rule: RoleRule, role: Role) -> bool:
+    """Whether a rule admits a role."""
+    return role in _ROLES[rule]
+
+
 def authorise(caller: Caller, access: Access, now_s: float) -> None:
     """Refuse a caller the route was not declared for. Raises: AppError."""
     _check_kind(caller, access)

@@ -26,18 +26,14 @@ S: secret, masked everywhere. Production: the check that refuses the start, or w
 _UNITS: Final = {"SECONDS": "s", "MINUTES": "min", "HOURS": "h", "DAYS": "d", "MS": "ms", "BYTES": "bytes"}
 _ENV_HEADING: Final = """\
 # Copy to .env and edit. The values that are not commented out are examples: development accepts each of them
-# with a warning, production refuses to start with any of them. docs/reference/settings.md explains every name.
+# with a warning, production refuses the secrets among them. docs/reference/settings.md explains every name.
 """
 _EXAMPLE_VALUES: Final = {
     "DATABASE_URL": "postgresql://agenthifive:dev-password@localhost:5432/agenthifive",
     "ENCRYPTION_KEY": "0" * 64,
     "BETTER_AUTH_SECRET": "dev-only-secret-change-in-production",
+    "WEB_JWKS_URL": "http://localhost:4000/.well-known/jwks.json",
 }
-_JWKS_EXAMPLE: Final = """\
-
-# Where token verification keys are fetched from. This version does not use it yet.
-WEB_JWKS_URL=http://localhost:4000/.well-known/jwks.json
-"""
 
 
 def render_settings() -> str:
@@ -47,7 +43,7 @@ def render_settings() -> str:
 
 def render_env_example() -> str:
     """The text of .env.example: every setting with its meaning, commented out unless the example is unusable."""
-    return _ENV_HEADING + "".join(_entry(knob) for knob in list_knobs()) + _JWKS_EXAMPLE
+    return _ENV_HEADING + "".join(_entry(knob) for knob in list_knobs())
 
 
 def _row(knob: Knob) -> str:

@@ -7,15 +7,14 @@ Source: contract/http.md sections 7 (browser headers), 14.1 (POST setup) and 15.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from fastapi import Request
-from fastapi.responses import HTMLResponse, Response
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from fastapi.responses import HTMLResponse
 
 from agenthifive.edge.callers import PUBLIC
+from agenthifive.edge.pages import render
 from agenthifive.edge.routing import Routes, UnitOfRequest
 from agenthifive.errors import AppError
 from agenthifive.people.browser import PeopleOf, refuse_foreign_origin, set_session_cookie
@@ -25,36 +24,9 @@ from agenthifive.people.setup import SETUP_PATH, FirstPerson
 from agenthifive.people.tokens import DAYS_DEFAULT
 from agenthifive.words import AuditAction, RateLimit
 
-PAGE_HEADERS: Final[Mapping[str, str]] = {
-    "cache-control": "no-store",
-    "content-security-policy": (
-        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'self'"
-    ),
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=()",
-    "referrer-policy": "no-referrer",  # the address of these pages holds a token
-}
 _FORM: Final = "application/x-www-form-urlencoded"
 _FIELDS: Final = ("token", "name", "email", "password")
-_WEB: Final = Path(__file__).parents[1] / "web"
-_page: Final = Environment(
-    loader=FileSystemLoader(_WEB / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-).get_template("setup.html")
-_style: Final = (_WEB / "static" / "setup.css").read_bytes()
-
 routes: Final = Routes("pages")
-
-
-@routes.get("/static/setup.css", access=PUBLIC)
-async def get_style() -> Response:
-    """How the set-up page looks."""
-    return Response(_style, media_type="text/css", headers={"cache-control": "public, max-age=300"})
 
 
 @routes.get(SETUP_PATH, access=PUBLIC, limit=RateLimit.ONE_TIME_LINK, errors=["GONE"])
@@ -146,4 +118,4 @@ def _form(status: int, typed: Mapping[str, str], password_min: int, faults: Mapp
 
 
 def _render(status: int, **values: Any) -> HTMLResponse:
-    return HTMLResponse(_page.render(values), status, dict(PAGE_HEADERS))
+    return render("setup.html", status, has_token=True, **values)
