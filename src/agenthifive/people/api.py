@@ -135,7 +135,7 @@ async def sign_out(request: Request, unit: UnitOfRequest, people: PeopleOf) -> J
 
 
 @routes.get("/api/auth/csrf")
-async def get_csrf(caller: Annotated[Caller, may(pats=False)]) -> JsonAnswer:
+async def get_csrf(caller: Annotated[Caller, may(pats=False, needs_workspace=False)]) -> JsonAnswer:
     """The token that unsafe requests of this session repeat."""
     return JsonAnswer({"token": caller.csrf})
 
@@ -147,7 +147,7 @@ async def get_csrf(caller: Annotated[Caller, may(pats=False)]) -> JsonAnswer:
     errors=["INVALID_PASSWORD", "TOO_MANY_ATTEMPTS", "UNAUTHORIZED"],
 )
 async def reauthenticate(
-    caller: Annotated[Caller, may(pats=False)],
+    caller: Annotated[Caller, may(pats=False, needs_workspace=False)],
     body: ReauthenticateBody,
     request: Request,
     unit: UnitOfRequest,
