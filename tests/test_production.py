@@ -20,6 +20,7 @@ SOUND = {
     "ENCRYPTION_KEY": KEY,
     "BETTER_AUTH_SECRET": SECRET,
     "DATABASE_URL": DSN,
+    "REQUIRE_TWO_FACTOR": "admins",
 }
 INDEX = (
     b"DIRC\0\0\0\2\0\0\0\1" + bytes(24) + b"\0\0\x81\xa4" + bytes(12) + bytes(20) + b"\0\4.env\0\0\0\0\0\0" + bytes(20)
@@ -219,6 +220,7 @@ def test_an_unreadable_index_and_an_open_file_warn(tmp_path: Path) -> None:
         ({"CATALOG_DIR": "."}, "CATALOG_DIR: "),
         ({"WEB_URL": "http://localhost:4000", "AH5_ENV": "production"}, "WEB_URL: is http on a loopback host"),
         ({"LOG_LEVEL": "debug"}, "LOG_LEVEL: debug"),
+        ({"REQUIRE_TWO_FACTOR": "off"}, "REQUIRE_TWO_FACTOR: off; a password alone opens every account"),
         ({"PASSWORD_MIN_LENGTH": "11"}, "PASSWORD_MIN_LENGTH: below 12"),
         ({"BOOTSTRAP_SECRET_TTL_HOURS": "24.5"}, "BOOTSTRAP_SECRET_TTL_HOURS: above 24"),
         ({"AGENT_TOKEN_TTL_SECONDS": "7201"}, "AGENT_TOKEN_TTL_SECONDS: above 7200"),
@@ -247,6 +249,24 @@ def test_values_at_the_edge_do_not_warn(tmp_path: Path) -> None:
         AGENT_TOKEN_TTL_SECONDS="900",
     )
     assert (found(loaded), list_start_warnings(loaded)) == ([], ())
+
+
+@pytest.mark.parametrize(
+    ("level", "asked", "rule"),
+    [
+        ("standard", "off", "off"),
+        ("standard", "admins", "admins"),
+        ("high", "off", "admins"),
+        ("high", "admins", "admins"),
+        ("high", "all", "all"),
+    ],
+)
+def test_high_security_asks_admins_for_a_second_factor(level: str, asked: str, rule: str, tmp_path: Path) -> None:
+    ttl = {"AGENT_TOKEN_TTL_SECONDS": "900"}
+    loaded = load(tmp_path, **{**SOUND, **ttl, "SECURITY_LEVEL": level, "REQUIRE_TWO_FACTOR": asked})
+    assert loaded.settings.two_factor_rule == rule
+    assert found(loaded) == []
+    assert any("REQUIRE_TWO_FACTOR" in line for line in list_start_warnings(loaded)) is (rule == "off")
 
 
 @given(st.binary(min_size=32, max_size=32).filter(lambda key: len(set(key)) > 20))

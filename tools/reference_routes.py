@@ -42,6 +42,8 @@ TITLES: Final = {
     "broker": "Calls",
     "instance": "Instance",
     "people": "People and sessions",
+    "passkeys": "Passkeys",
+    "totp": "Authenticator apps and recovery codes",
     "tokens": "Personal access tokens",
     "workspaces": "Workspaces and members",
     "invitations": "Invitations",

@@ -311,6 +311,8 @@ def _windows(settings: Settings) -> dict[RateLimit, Window]:
         RateLimit.BOOTSTRAP: Window(settings.rate_limit_bootstrap_per_minute, 60),
         RateLimit.TOKEN: Window(settings.rate_limit_token_per_minute, 60),
         RateLimit.SIGN_IN: Window(settings.rate_limit_sign_in_per_minute, 60),
+        RateLimit.SECOND_FACTOR: Window(10, 900),
+        RateLimit.PASSKEY: Window(30, 60),
         RateLimit.ONE_TIME_LINK: Window(settings.rate_limit_links_per_minute, 60),
         RateLimit.AUTH_FAILURES: Window(settings.rate_limit_auth_failures_per_5_minutes, 300),
         RateLimit.CONNECTION_PROBE: Window(30, 60),

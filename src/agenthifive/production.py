@@ -242,6 +242,8 @@ def _warn_of_weak_choices(settings: Settings) -> Iterator[str]:
         yield "LOG_LEVEL: debug in production"
     if settings.password_min_length < 12:
         yield "PASSWORD_MIN_LENGTH: below 12"
+    if settings.two_factor_rule == "off":
+        yield "REQUIRE_TWO_FACTOR: off; a password alone opens every account [SECOND-FACTOR]"
     if settings.bootstrap_secret_ttl_hours > 24:
         yield "BOOTSTRAP_SECRET_TTL_HOURS: above 24"
     if settings.agent_token_ttl_seconds > 7200:

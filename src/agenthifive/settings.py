@@ -71,6 +71,13 @@ class Settings(
         return self.ah5_env == "development"
 
     @property
+    def two_factor_rule(self) -> str:
+        """Who must have a second factor: off, admins or all. High security knows no `off`."""
+        if self.security_level == "high" and self.require_two_factor == "off":
+            return "admins"
+        return self.require_two_factor
+
+    @property
     def web_origin_twins(self) -> tuple[str, ...]:
         """In development the `localhost`/`127.0.0.1` twin of WEB_URL, otherwise nothing.
 

@@ -116,7 +116,7 @@ class InstanceSettings(BaseModel):
     shutdown_grace_seconds: Whole = knob(30, "what calls in flight get to finish", low=1, high=600)
     security_level: Literal["standard", "high"] = knob(
         "standard",
-        "`high`: agent tokens of at most 900 s, `SSRF_ALLOW_PRIVATE` refused",
+        "`high`: agent tokens of at most 900 s, `SSRF_ALLOW_PRIVATE` refused, `REQUIRE_TWO_FACTOR` at least `admins`",
         bounds="standard or high",
         check="TOKEN-TTL",
     )

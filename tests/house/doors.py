@@ -11,6 +11,7 @@ REVEAL: Mapping[str, str] = {
     "vault/keyring.py": "seals",
     "vault/canary.py": "checks that a key opens what it once sealed",
     "vault/signing.py": "signs with an Ed25519 seed",
+    "people/totp.py": "works out the codes of an authenticator app",
     "broker/outbound.py": "puts the credential into the request that leaves",
     "broker/idempotency.py": "a stored reply is sealed like a credential; it is opened to be answered again",
     "connections/probes.py": "a credential is tried at its provider before and after it is stored",

@@ -11,7 +11,7 @@ from agenthifive.operations.ratelimit import RateLimiter
 from agenthifive.people.model import Account
 from agenthifive.people.service import People, PeopleOptions
 from agenthifive.words import Role
-from people.stage import ADAM, LIMITS, MALLORY, OLGA, RELEASE, SECRET, VERA, WEB_URL, WIDE, Browser, Stage
+from people.stage import ADAM, KEYRING, LIMITS, MALLORY, OLGA, RELEASE, SECRET, VERA, WEB_URL, WIDE, Browser, Stage
 
 ANN = "ann@example.com"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -61,7 +61,8 @@ class Company:
 def make_room(stage: Stage, mailer: Letters | None = None, **options: Any) -> People:
     """The people room of one process, with these settings."""
     limiter = RateLimiter(stage.database, dict.fromkeys(LIMITS, WIDE))
-    return People(stage.database, limiter, FloodGate(), PeopleOptions(SECRET, WEB_URL, RELEASE, **options), mailer)
+    settings = PeopleOptions(SECRET, WEB_URL, RELEASE, **options)
+    return People(stage.database, limiter, FloodGate(), settings, KEYRING, mailer)
 
 
 async def found_company(stage: Stage, people: People) -> Company:

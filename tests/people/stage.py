@@ -27,6 +27,7 @@ from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.people import api, pages
 from agenthifive.people.model import Account
 from agenthifive.people.service import People, PeopleOptions
+from agenthifive.vault.keyring import Keyring
 from agenthifive.words import AGENT_SCOPES, PrincipalType, RateLimit, Role
 
 WEB_URL = "http://localhost:4000"
@@ -41,7 +42,15 @@ EMPTY = """
     SELECT coalesce(max(id), 0) FROM l_audit_events
 """
 WIDE = Window(100_000, 60)
-LIMITS = (RateLimit.SIGN_IN, RateLimit.ONE_TIME_LINK, RateLimit.AUTH_FAILURES, RateLimit.PAT_CREATE)
+LIMITS = (
+    RateLimit.SIGN_IN,
+    RateLimit.SECOND_FACTOR,
+    RateLimit.PASSKEY,
+    RateLimit.ONE_TIME_LINK,
+    RateLimit.AUTH_FAILURES,
+    RateLimit.PAT_CREATE,
+)
+KEYRING = Keyring.of([bytes(range(40, 72))])
 
 
 class _NoMeter:
@@ -68,11 +77,11 @@ class Stage:
         self.admin = admin
         self.people = self.room()
 
-    def room(self, web_url: str = WEB_URL, secret: bytes = SECRET, **limits: Window) -> People:
+    def room(self, web_url: str = WEB_URL, secret: bytes = SECRET, *, rule: str = "off", **limits: Window) -> People:
         """Another process's room over the same database."""
         windows = {limit: limits.get(limit.value, WIDE) for limit in LIMITS}
-        options = PeopleOptions(secret, web_url, RELEASE)
-        return People(self.database, RateLimiter(self.database, windows), FloodGate(), options)
+        options = PeopleOptions(secret, web_url, RELEASE, require_two_factor=rule)
+        return People(self.database, RateLimiter(self.database, windows), FloodGate(), options, KEYRING)
 
     def unit(self, signature: Signature = SYSTEM) -> Unit:
         return Unit(self.database, self.chain, signature)

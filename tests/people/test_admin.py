@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from agenthifive.people.admin import NoSecondFactors
 from agenthifive.people.links import Purpose, find
 from people.company import ANN, MEMBERS, UNKNOWN, Company, code_of, found_company, make_room
 from people.stage import ADAM, MALLORY, OLGA, VERA, WEB_URL, Stage
@@ -231,12 +230,21 @@ async def test_signing_somebody_out_ends_their_sessions_and_not_their_tokens(com
     assert row["metadata"] == {"userId": company.id(VERA), "sessions": 1, "all": True}
 
 
-async def test_second_factors_are_reset_by_whoever_knows_them(company: Company) -> None:
+async def test_second_factors_are_taken_away_and_the_sessions_end(company: Company) -> None:
+    await company.stage.fetch(
+        "INSERT INTO t_totp (user_id, secret, secret_kid, confirmed_at) VALUES (%s, 'sealed', 'kid', now())",
+        company.id(VERA),
+    )
+    shown = await company[OLGA].get(f"{USERS}/{company.id(VERA)}")
+    assert shown.json()["user"]["twoFactor"] is True
+    members = (await company[OLGA].get(MEMBERS)).json()["members"]
+    assert {one["email"] for one in members if one["twoFactor"]} == {VERA}
     answer = await company[OLGA].post(f"{USERS}/{company.id(VERA)}/reset-two-factor")
-    assert answer.json() == {"success": True}
-    assert isinstance(company.people.factors, NoSecondFactors)
+    assert answer.json() == {"success": True, "sessionsEnded": 1}
+    assert (await company[OLGA].get(f"{USERS}/{company.id(VERA)}")).json()["user"]["twoFactor"] is False
+    assert code_of(await company[VERA].get("/v1/me")) == (401, "invalid_token")
     [row] = await company.stage.events("two_factor_reset")
-    assert row["metadata"]["userId"] == company.id(VERA)
+    assert (row["metadata"]["userId"], row["workspace_id"]) == (company.id(VERA), None)
 
 
 async def test_an_account_is_deleted_unless_others_depend_on_it(company: Company) -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from agenthifive.operations.ratelimit import Window
-from agenthifive.people import sign_in
+from agenthifive.people import failures
 from agenthifive.people.model import Account
 from agenthifive.vault.hashing import sha256_hex
 from agenthifive.words import Role
@@ -32,7 +32,7 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
 
 async def test_providers(stage: Stage) -> None:
     answer = await stage.browser().get("/api/auth/providers")
-    assert answer.json() == {"email": True, "social": [], "passkeys": False, "registration": "closed"}
+    assert answer.json() == {"email": True, "social": [], "passkeys": True, "registration": "closed"}
 
 
 async def test_signing_in(stage: Stage, olga: Account) -> None:
@@ -294,7 +294,7 @@ async def test_no_connection_is_held_while_a_password_is_compared(
 async def test_a_flood_of_failures_is_merged_in_the_log(
     stage: Stage, olga: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sign_in, "time", SimpleNamespace(time=lambda: 1_764_500_000.0))  # all within one minute
+    monkeypatch.setattr(failures, "time", SimpleNamespace(time=lambda: 1_764_500_000.0))  # all within one minute
     client = stage.browser(ip="198.51.100.200")
     for n in range(64):
         await try_to(client, f"nobody{n}@example.com", WRONG)

@@ -150,16 +150,17 @@ async def _issue_link(desk: "Desk") -> str:
 @asynccontextmanager
 async def open_people(desk: "Desk") -> "AsyncIterator[People]":
     """The people room of a desk, for the length of a block. Raises: CommandError."""
+    from agenthifive.app import read_keyring
     from agenthifive.audit.flood import FloodGate
     from agenthifive.operations.ratelimit import RateLimiter
     from agenthifive.people.assembly import read_options
     from agenthifive.people.service import People
 
     try:
-        options = read_options(desk.settings)
+        options, keyring = read_options(desk.settings), read_keyring(desk.settings)
     except ValueError as error:
         raise CommandError(str(error), exit_code=Exit.REFUSED, code="settings_refused") from None
-    people = People(desk.database, RateLimiter(desk.database, {}), FloodGate(), options)
+    people = People(desk.database, RateLimiter(desk.database, {}), FloodGate(), options, keyring)
     try:
         yield people
     finally:

@@ -6,9 +6,9 @@ The lock is one for the whole instance, so two superadmins who demote each other
 none any more. Source: contract/http.md sections 12 and 15.11, operations.md section 15.
 """
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
+import msgspec
 import psycopg
 
 from agenthifive.db.database import Connection
@@ -22,33 +22,12 @@ from agenthifive.people.admin_model import KnownUser, KnownWorkspace, Slice
 from agenthifive.people.admin_store import HeldUser
 from agenthifive.people.links import RESET_TTL_S, SET_PASSWORD_TTL_S, Purpose
 from agenthifive.people.model import Account, read_email
+from agenthifive.people.second_factors import SecondFactors
 from agenthifive.people.workspaces import Workspaces
 from agenthifive.words import AuditAction, Role
 
 RESET_PATH: Final = "/reset-password"
 PLATFORM_ROLES: Final = ("user", SUPERADMIN)
-
-
-class SecondFactors(Protocol):
-    """What administration needs of the second factors."""
-
-    async def holders(self, connection: Connection, user_ids: Sequence[str]) -> frozenset[str]:
-        """Those who have a second factor."""
-
-    async def reset(self, unit: Unit, user_id: str) -> None:
-        """Take every second factor of somebody away, and record it (two_factor_reset)."""
-
-
-class NoSecondFactors:
-    """The second factors of an instance that has none."""
-
-    async def holders(self, connection: Connection, user_ids: Sequence[str]) -> frozenset[str]:
-        """Nobody."""
-        return frozenset()
-
-    async def reset(self, unit: Unit, user_id: str) -> None:
-        """There is nothing to take away; that somebody wanted it is recorded."""
-        unit.record(AuditAction.TWO_FACTOR_RESET, {"userId": user_id}, workspace_id=None)
 
 
 class Admin:
@@ -61,7 +40,7 @@ class Admin:
         self._web_url = web_url
         self._accounts = accounts
         self._workspaces = workspaces
-        self.factors = factors
+        self._factors = factors
 
     async def read_stats(self, connection: Connection) -> dict[str, int]:
         """The figures of the instance."""
@@ -163,10 +142,14 @@ class Admin:
         unit.record(AuditAction.USER_SIGNED_OUT, metadata, workspace_id=None)
         return sessions
 
-    async def reset_two_factor(self, unit: Unit, actor_id: str | None, user_id: str) -> None:
-        """Take somebody's second factors away, so that they can set up new ones. Raises: AppError (404)."""
+    async def reset_two_factor(self, unit: Unit, actor_id: str | None, user_id: str) -> int:
+        """Take somebody's second factors away, so that they can set up new ones; how many sessions that ended.
+
+        Raises: AppError (404).
+        """
         await self._hold(unit, actor_id, user_id)
-        await self.factors.reset(unit, user_id)
+        unit.signature = msgspec.structs.replace(unit.signature, workspace_id=None)  # an account is of no workspace
+        return await self._factors.reset(unit, user_id)
 
     async def delete(self, unit: Unit, actor_id: str, user_id: str) -> None:
         """Remove an account, and the workspaces nobody else belongs to.

@@ -78,10 +78,8 @@ async def read_stats(caller: Viewer, unit: UnitOfRequest, people: PeopleOf) -> J
 @routes.get("/v1/admin/users", errors=["invalid_request"])
 async def list_users(caller: Viewer, query: Wanted, unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
     """Every account, or those whose address or name holds a text."""
-    connection = await unit.begin()
-    users, total = await people.admin.list_users(connection, query.slice())
-    holders = await people.factors.holders(connection, [one.id for one in users])
-    return JsonAnswer({"users": [_user_members(one, holders) for one in users], "total": total})
+    users, total = await people.admin.list_users(await unit.begin(), query.slice())
+    return JsonAnswer({"users": [_user_members(one) for one in users], "total": total})
 
 
 @routes.post(
@@ -147,8 +145,8 @@ async def sign_out_user(user_id: str, caller: Superadmin, unit: UnitOfRequest, p
 @routes.post("/v1/admin/users/{user_id}/reset-two-factor", audit=[AuditAction.TWO_FACTOR_RESET])
 async def reset_two_factor(user_id: str, caller: Superadmin, unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
     """Take somebody's second factors away, so that they can set up new ones."""
-    await people.admin.reset_two_factor(unit, str(caller.user_id), user_id)
-    return JsonAnswer({"success": True})
+    sessions = await people.admin.reset_two_factor(unit, str(caller.user_id), user_id)
+    return JsonAnswer({"success": True, "sessionsEnded": sessions})
 
 
 @routes.delete(
@@ -177,19 +175,17 @@ async def find_workspace(workspace_id: str, caller: Viewer, unit: UnitOfRequest,
 
 
 async def _shown(people: People, unit: Unit, user_id: str) -> dict[str, Any]:
-    connection = await unit.begin()
-    user = await people.admin.find_user(connection, user_id)
-    return _user_members(user, await people.factors.holders(connection, [user_id]))
+    return _user_members(await people.admin.find_user(await unit.begin(), user_id))
 
 
-def _user_members(user: KnownUser, holders: frozenset[str]) -> dict[str, Any]:
+def _user_members(user: KnownUser) -> dict[str, Any]:
     return {
         "id": user.id,
         "email": user.email,
         "name": user.name,
         "platformRole": user.platform_role,
         "emailVerified": user.is_verified,
-        "twoFactor": user.id in holders,
+        "twoFactor": user.has_factor,
         "disabledAt": wire_time(user.disabled_at),
         "createdAt": wire_time(user.created_at),
         "lastSeenAt": wire_time(user.last_seen_at),

@@ -16,6 +16,7 @@ class KnownUser:
     is_verified: bool
     disabled_at: datetime | None
     created_at: datetime
+    has_factor: bool
     last_seen_at: datetime | None
     workspaces: list[dict[str, Any]]
 

@@ -41,7 +41,7 @@ _MATCHES: Final = """
 """
 _USERS: Final = """
     SELECT u.id::text, u.email, u.name, u.platform_role, u.email_verified_at IS NOT NULL AS is_verified, u.disabled_at,
-           u.created_at,
+           u.created_at, has_second_factor(u.id) AS has_factor,
            greatest(u.last_seen_at, (SELECT max(s.last_seen_at) FROM t_sessions s WHERE s.user_id = u.id))
                AS last_seen_at,
            coalesce((SELECT json_agg(json_build_object('id', w.id, 'name', w.name, 'role', m.role)

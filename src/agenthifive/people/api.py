@@ -3,34 +3,36 @@
 Source: contract/http.md sections 14.1 and 15.2.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
-from agenthifive.people import admin_api, invitations_api, tokens_api, workspaces_api
+from agenthifive.people import admin_api, invitations_api, passkey_api, tokens_api, totp_api, workspaces_api
 from agenthifive.people.accounts import sign_as
+from agenthifive.people.answers import user_members
 from agenthifive.people.browser import (
     PeopleOf,
     clear_session_cookie,
+    flow_cookie,
     refuse_foreign_origin,
     session_cookie,
     set_pending_cookie,
     set_session_cookie,
 )
 from agenthifive.people.entrance import SecondFactorNeeded
-from agenthifive.people.model import LiveSession, User
+from agenthifive.people.model import LiveSession
 from agenthifive.people.setup import FirstPerson
 from agenthifive.words import PAT_SCOPES, AuditAction, PrincipalType, RateLimit
 
 routes: Final = Routes("people")
-for part in (tokens_api, workspaces_api, invitations_api, admin_api):
-    routes.router.routes.extend(part.routes.router.routes)
+for _part in (tokens_api, passkey_api, totp_api, workspaces_api, invitations_api, admin_api):
+    routes.router.routes.extend(_part.routes.router.routes)
 
 
 class _Body(BaseModel):
@@ -57,15 +59,24 @@ class SignInBody(_Body):
 
 
 class ReauthenticateBody(_Body):
-    """The proof that the person is still there."""
+    """The proof that the person is still there: one of the three."""
 
-    password: str
+    password: str | None = None
+    code: str | None = None
+    credential: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _hold_one(self) -> Self:
+        if [self.password, self.code, self.credential].count(None) != 2:
+            raise ValueError("send one of password, code and credential")
+        return self
 
 
 @routes.get("/api/auth/providers", access=PUBLIC)
-async def list_providers() -> JsonAnswer:
+async def list_providers(people: PeopleOf) -> JsonAnswer:
     """How one can sign in to this instance."""
-    return JsonAnswer({"email": True, "social": [], "passkeys": False, "registration": "closed"})
+    passkeys = people.passkeys.is_usable
+    return JsonAnswer({"email": True, "social": [], "passkeys": passkeys, "registration": "closed"})
 
 
 @routes.post(
@@ -102,13 +113,14 @@ async def set_up(body: SetUpBody, request: Request, unit: UnitOfRequest, people:
 async def sign_in(body: SignInBody, request: Request, unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
     """Sign in with e-mail and password."""
     refuse_foreign_origin(request, people.web_url)
-    signed_in = await people.sign_in.sign_in(unit, body.email, body.password)
+    is_kept = body.remember_me is not False
+    signed_in = await people.sign_in.sign_in(unit, body.email, body.password, is_kept=is_kept)
     if isinstance(signed_in, SecondFactorNeeded):
         waiting = JsonAnswer({"twoFactorRequired": True, "methods": list(signed_in.methods)})
         set_pending_cookie(waiting, people.sessions, signed_in.pending)
         return waiting
     answer = JsonAnswer({"redirect": False, "token": None, "user": user_members(signed_in.user)})
-    set_session_cookie(answer, people.sessions, signed_in.cookie, is_kept=body.remember_me is not False)
+    set_session_cookie(answer, people.sessions, signed_in.cookie, is_kept=signed_in.is_kept)
     return answer
 
 
@@ -135,7 +147,9 @@ async def sign_out(request: Request, unit: UnitOfRequest, people: PeopleOf) -> J
 
 
 @routes.get("/api/auth/csrf")
-async def get_csrf(caller: Annotated[Caller, may(pats=False, needs_workspace=False)]) -> JsonAnswer:
+async def get_csrf(
+    caller: Annotated[Caller, may(pats=False, needs_workspace=False, needs_factor=False)],
+) -> JsonAnswer:
     """The token that unsafe requests of this session repeat."""
     return JsonAnswer({"token": caller.csrf})
 
@@ -144,24 +158,30 @@ async def get_csrf(caller: Annotated[Caller, may(pats=False, needs_workspace=Fal
     "/api/auth/reauthenticate",
     limit=RateLimit.SIGN_IN,
     audit=[AuditAction.USER_REAUTHENTICATED],
-    errors=["INVALID_PASSWORD", "TOO_MANY_ATTEMPTS", "UNAUTHORIZED"],
+    errors=["INVALID_CODE", "INVALID_CREDENTIAL", "INVALID_PASSWORD", "TOO_MANY_ATTEMPTS", "UNAUTHORIZED"],
 )
 async def reauthenticate(
-    caller: Annotated[Caller, may(pats=False, needs_workspace=False)],
+    caller: Annotated[Caller, may(pats=False, needs_workspace=False, needs_factor=False)],
     body: ReauthenticateBody,
     request: Request,
     unit: UnitOfRequest,
     people: PeopleOf,
 ) -> JsonAnswer:
-    """Confirm the password, for what needs a recent sign-in."""
-    cookie = session_cookie(request, people.sessions) or ""
-    auth_time = await people.sign_in.reauthenticate(unit, cookie, str(caller.user_id), body.password)
+    """Confirm the password, a code of the app or a passkey, for what needs a recent sign-in."""
+    cookie, user_id = session_cookie(request, people.sessions) or "", str(caller.user_id)
+    if body.password is not None:
+        auth_time = await people.sign_in.reauthenticate(unit, cookie, user_id, body.password)
+    elif body.code is not None:
+        auth_time = await people.second_step.reauthenticate_by_code(unit, cookie, user_id, body.code)
+    else:
+        flow, credential = flow_cookie(request), body.credential or {}
+        auth_time = await people.second_step.reauthenticate_by_passkey(unit, cookie, user_id, flow, credential)
     return JsonAnswer({"authTime": wire_time(auth_time)})
 
 
 @routes.get("/v1/me", errors=["not_a_member"])
 async def get_me(
-    caller: Annotated[Caller, may(needs_workspace=False)], unit: UnitOfRequest, people: PeopleOf
+    caller: Annotated[Caller, may(needs_workspace=False, needs_factor=False)], unit: UnitOfRequest, people: PeopleOf
 ) -> JsonAnswer:
     """Who is calling, in which workspace, with which rights; a person may be in none."""
     connection = await unit.begin()
@@ -181,25 +201,12 @@ async def get_me(
                 "name": user.name,
                 "email": user.email,
                 "platformRole": user.platform_role,
-                "twoFactor": user.id in await people.factors.holders(connection, [user.id]),
+                "twoFactor": await people.second_factors.has_any(connection, user.id),
             },
             "workspace": workspace,
             "principal": principal,
         }
     )
-
-
-def user_members(user: User) -> dict[str, Any]:
-    """A user as the sign-in routes show one."""
-    return {
-        "id": user.id,
-        "name": user.name,
-        "email": user.email,
-        "emailVerified": user.email_verified_at is not None,
-        "image": None,
-        "createdAt": wire_time(user.created_at),
-        "updatedAt": wire_time(user.updated_at),
-    }
 
 
 def _session_members(session: LiveSession) -> dict[str, Any]:

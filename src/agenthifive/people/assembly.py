@@ -17,7 +17,7 @@ _SECRET_MIN: Final = 32
 
 def make_people(app: "Application", limiter: RateLimiter) -> People:
     """The people room of an application. Raises: ValueError naming the variable."""
-    return People(app.database, limiter, FloodGate(), read_options(app.settings))
+    return People(app.database, limiter, FloodGate(), read_options(app.settings), app.keyring)
 
 
 def read_options(settings: Settings) -> PeopleOptions:
@@ -35,4 +35,5 @@ def read_options(settings: Settings) -> PeopleOptions:
         sign_in_lock_after=settings.sign_in_lock_after,
         registration=settings.registration,
         workspace_creation=settings.workspace_creation,
+        require_two_factor=settings.two_factor_rule,
     )

@@ -9,11 +9,11 @@ from fastapi import Depends, Request, Response
 
 from agenthifive.edge.credentials import read_cookie
 from agenthifive.errors import AppError
+from agenthifive.people.pending import PENDING_TTL_S
 from agenthifive.people.service import People
 from agenthifive.people.sessions import Sessions
 
 PENDING_COOKIE: Final = "ah5_pending"
-PENDING_TTL_S: Final = 300
 FLOW_COOKIE: Final = "ah5_flow"
 FLOW_TTL_S: Final = 900
 

@@ -103,6 +103,7 @@ class LiveSession:
     Shapes:
         role: None when the session names no workspace, or one its user is no member of.
         ends_at: when it ends unless it is used again.
+        lacks_factor: whether the instance demands a second factor that the user has not set up.
     """
 
     id: str
@@ -115,6 +116,17 @@ class LiveSession:
     ends_at: datetime
     ip: str | None
     user_agent: str | None
+    lacks_factor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A passkey as its owner sees it."""
+
+    id: str
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,27 @@ from agenthifive.operations.jobs import Job
 from agenthifive.operations.ratelimit import RateLimiter
 from agenthifive.people import store
 from agenthifive.people.accounts import Accounts
-from agenthifive.people.admin import Admin, NoSecondFactors, SecondFactors
+from agenthifive.people.admin import Admin
 from agenthifive.people.entrance import Entrance
+from agenthifive.people.failures import Failures
 from agenthifive.people.invitations import Invitations
 from agenthifive.people.jobs import SWEEP_PERIOD_S, sweep_ended
 from agenthifive.people.model import Membership, User
+from agenthifive.people.passkeys import Passkeys
 from agenthifive.people.passwords import Passwords
+from agenthifive.people.pending import PendingSignIns
 from agenthifive.people.registration import Registration
+from agenthifive.people.second_factors import SecondFactors
+from agenthifive.people.second_step import SecondStep
 from agenthifive.people.sessions import SessionKeys, Sessions
 from agenthifive.people.setup import SetUp
 from agenthifive.people.sign_in import SignIn
 from agenthifive.people.tokens import Tokens
+from agenthifive.people.totp import Totp
+from agenthifive.people.webauthn import RelyingParty
 from agenthifive.people.workspaces import Workspaces
+from agenthifive.vault.browser_seal import BrowserSeal
+from agenthifive.vault.keyring import Keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,7 @@ class PeopleOptions:
 
     Shapes:
         secret: of BETTER_AUTH_SECRET. web_url: the public origin. release: version, gitSha, revision.
+        require_two_factor: off, admins or all.
     """
 
     secret: bytes
@@ -43,6 +53,7 @@ class PeopleOptions:
     sign_in_lock_after: int = 5
     registration: str = "closed"
     workspace_creation: str = "superadmin"
+    require_two_factor: str = "off"
 
     def __repr__(self) -> str:
         return f"PeopleOptions({self.web_url!r})"
@@ -69,8 +80,8 @@ class People:
         limiter: RateLimiter,
         flood: FloodGate,
         options: PeopleOptions,
+        keyring: Keyring,
         mailer: Mailer | None = None,
-        factors: SecondFactors | None = None,
     ) -> None:
         self.database = database
         self.limiter = limiter
@@ -82,15 +93,23 @@ class People:
             idle_s=options.session_idle_hours * 3600,
             max_s=options.session_max_days * 86_400,
             is_https=options.web_url.startswith("https://"),
+            factor_rule=options.require_two_factor,
         )
-        self.tokens = Tokens(database)
+        seal, failures = BrowserSeal(options.secret), Failures(flood)
+        self.pendings = PendingSignIns(seal)
+        self.tokens = Tokens(database, options.require_two_factor)
         self.accounts = Accounts(self.passwords)
-        self.entrance = Entrance(self.sessions)
-        self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, flood, options.sign_in_lock_after)
+        self.entrance = Entrance(self.sessions, self.pendings)
+        self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, failures, options.sign_in_lock_after)
+        self.second_factors = SecondFactors()
+        self.totp = Totp(keyring)
+        self.passkeys = Passkeys(RelyingParty(options.web_url), seal)
+        self.second_step = SecondStep(
+            self.entrance, self.pendings, self.totp, self.passkeys, limiter, failures, self.sessions
+        )
         self.setup = SetUp(options.web_url, self.passwords, self.sessions, self.tokens, options.release)
-        self.factors = NoSecondFactors() if factors is None else factors
         self.workspaces = Workspaces(options.workspace_creation)
-        self.admin = Admin(options.web_url, self.accounts, self.workspaces, self.factors)
+        self.admin = Admin(options.web_url, self.accounts, self.workspaces, self.second_factors)
         self.invitations = Invitations(
             options.web_url,
             Registration.of(options.registration),

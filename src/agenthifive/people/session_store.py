@@ -15,7 +15,8 @@ FIND_LIVE: Final = """
         SELECT s.id, s.workspace_id, s.auth_time, s.created_at, s.last_seen_at, s.ip, s.user_agent,
                least(s.expires_at, s.last_seen_at + make_interval(secs => %(idle_s)s)) AS ends_at,
                m.role, u.id AS user_id, u.email, u.name, u.platform_role, u.email_verified_at,
-               u.created_at AS user_created_at, u.updated_at AS user_updated_at
+               u.created_at AS user_created_at, u.updated_at AS user_updated_at,
+               %(factor_rule)s <> 'off' AND lacks_second_factor(u.id, %(factor_rule)s) AS lacks_factor
           FROM t_sessions s
           JOIN t_users u ON u.id = s.user_id AND u.disabled_at IS NULL
           LEFT JOIN t_members m ON m.workspace_id = s.workspace_id AND m.user_id = s.user_id
@@ -49,10 +50,10 @@ SWEEP: Final = """
 """
 
 
-async def find_live(connection: Connection, token_hash: str, idle_s: float) -> LiveSession | None:
-    """The session in force behind a token."""
+async def find_live(connection: Connection, token_hash: str, idle_s: float, factor_rule: str) -> LiveSession | None:
+    """The session in force behind a token. Shapes: factor_rule: off, admins or all."""
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(FIND_LIVE, {"token_hash": token_hash, "idle_s": idle_s})
+        await cursor.execute(FIND_LIVE, {"token_hash": token_hash, "idle_s": idle_s, "factor_rule": factor_rule})
         row = await cursor.fetchone()
     if row is None:
         return None
@@ -76,6 +77,7 @@ async def find_live(connection: Connection, token_hash: str, idle_s: float) -> L
         ends_at=row["ends_at"],
         ip=row["ip"],
         user_agent=row["user_agent"],
+        lacks_factor=row["lacks_factor"],
     )
 
 

@@ -62,15 +62,26 @@ class Opened:
 class Sessions:
     """Opens, finds and ends sessions.
 
+    Shapes: factor_rule: who must have a second factor: off, admins or all.
     Units: idle_s, max_s in seconds; a session ends when it is unused this long, and this long after the sign-in.
     """
 
-    def __init__(self, database: Database, keys: SessionKeys, *, idle_s: float, max_s: float, is_https: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keys: SessionKeys,
+        *,
+        idle_s: float,
+        max_s: float,
+        is_https: bool,
+        factor_rule: str = "off",
+    ) -> None:
         self._database = database
         self._keys = keys
         self.idle_s = idle_s
         self.max_s = max_s
         self.is_https = is_https
+        self.factor_rule = factor_rule
         self.cookie_name = _COOKIE_ON_HTTPS if is_https else _COOKIE
 
     async def open(
@@ -101,7 +112,7 @@ class Sessions:
         if token is None:
             return None
         async with self._database.transaction() as connection:
-            return await session_store.find_live(connection, sha256_hex(token), self.idle_s)
+            return await session_store.find_live(connection, sha256_hex(token), self.idle_s, self.factor_rule)
 
     async def caller_by_session(self, cookie: str) -> Caller | None:
         """The person behind a cookie. Raises: psycopg.Error, PoolTimeout."""
@@ -118,6 +129,7 @@ class Sessions:
             auth_time_s=session.auth_time.timestamp(),
             csrf=self._keys.csrf_token(session.id),
             session_id=session.id,
+            lacks_factor=session.lacks_factor,
         )
 
     async def end(self, connection: Connection, cookie: str) -> tuple[str, str | None] | None:

@@ -8,15 +8,13 @@ hundred tries. No database connection is held while a password is compared.
 Source: contract/http.md sections 14.1 and 16 (sign_in_account).
 """
 
-import time
 from datetime import datetime
 
-from agenthifive.audit.flood import FloodGate
 from agenthifive.db.unit import Unit
-from agenthifive.edge.context import limit_key
 from agenthifive.errors import AppError
 from agenthifive.people import store
 from agenthifive.people.entrance import Entrance, Proof, SecondFactorNeeded, SignedIn
+from agenthifive.people.failures import Failures
 from agenthifive.people.model import PasswordAccount, read_email
 from agenthifive.people.passwords import Passwords
 from agenthifive.people.sessions import Sessions
@@ -28,16 +26,18 @@ class SignIn:
     """Compares passwords, counts failures, opens sessions."""
 
     def __init__(
-        self, passwords: Passwords, sessions: Sessions, entrance: Entrance, flood: FloodGate, lock_after: int
+        self, passwords: Passwords, sessions: Sessions, entrance: Entrance, failures: Failures, lock_after: int
     ) -> None:
         self._passwords = passwords
         self._entrance = entrance
         self._sessions = sessions
-        self._flood = flood
+        self._failures = failures
         self._lock_after = lock_after
 
-    async def sign_in(self, unit: Unit, email: str, password: str) -> SignedIn | SecondFactorNeeded:
-        """Let the account of an e-mail address in.
+    async def sign_in(
+        self, unit: Unit, email: str, password: str, *, is_kept: bool = True
+    ) -> SignedIn | SecondFactorNeeded:
+        """Let the account of an e-mail address in, or ask for its second factor.
 
         Raises: AppError (401 INVALID_EMAIL_OR_PASSWORD, 403 ACCOUNT_DISABLED, 429 TOO_MANY_ATTEMPTS, 503).
         """
@@ -60,7 +60,8 @@ class SignIn:
             await self._note_failure(unit, "account_disabled", email_hash, account)
             raise AppError("ACCOUNT_DISABLED", "This account is disabled. Ask an administrator of this instance.")
         connection = await unit.begin()
-        admitted = await self._entrance.admit(unit, account.user_id, Proof("password", ["password"], stored))
+        proof = Proof("password", ["password"], stored, is_kept)
+        admitted = await self._entrance.admit(unit, account.user_id, proof)
         if admitted is None:
             raise AppError("INVALID_EMAIL_OR_PASSWORD", "The account has just changed. Sign in again.")
         await store.forget_tries(connection, email_hash)
@@ -93,18 +94,7 @@ class SignIn:
         return auth_time
 
     async def _note_failure(self, unit: Unit, reason: str, email_hash: str, account: PasswordAccount | None) -> None:
-        """Record a failed sign-in at instance level, under the flood rule, and commit it."""
-        source = limit_key(unit.signature.ip or "")
-        count = self._flood.admit(source, AuditAction.USER_SIGN_IN_FAILED, time.time())
-        if not count:
-            return
-        metadata: dict[str, str | int] = {"reason": reason, "emailSha256": email_hash}
-        if account is not None:
-            metadata["userId"] = account.user_id
-        if count > 1:
-            metadata["count"] = count
-        unit.record(AuditAction.USER_SIGN_IN_FAILED, metadata, decision=AuditDecision.DENIED)
-        await unit.finish()
+        await self._failures.note(unit, reason, email_hash, None if account is None else account.user_id)
 
 
 def _too_many(locked_s: int) -> AppError:

@@ -16,7 +16,8 @@ from agenthifive.words import Role
 # One statement: whose token, with which role now, and at most once a minute that it was used.
 FIND_HELD: Final = """
     WITH held AS (
-        SELECT t.id, t.user_id, t.workspace_id, m.role, u.platform_role, t.scopes
+        SELECT t.id, t.user_id, t.workspace_id, m.role, u.platform_role, t.scopes,
+               %(factor_rule)s <> 'off' AND lacks_second_factor(u.id, %(factor_rule)s) AS lacks_factor
           FROM t_personal_tokens t
           JOIN t_users u ON u.id = t.user_id AND u.disabled_at IS NULL
           JOIN t_members m ON m.workspace_id = t.workspace_id AND m.user_id = t.user_id
@@ -24,7 +25,7 @@ FIND_HELD: Final = """
     touched AS (
         UPDATE t_personal_tokens t SET last_used_at = now() FROM held
          WHERE t.id = held.id AND (t.last_used_at IS NULL OR t.last_used_at < now() - interval '1 minute'))
-    SELECT id::text, user_id::text, workspace_id::text, role, platform_role, scopes FROM held
+    SELECT id::text, user_id::text, workspace_id::text, role, platform_role, scopes, lacks_factor FROM held
 """
 _COLUMNS: Final = """
     id::text, name, scopes, hint_suffix, expires_at, last_used_at, created_at, expires_at <= now() AS is_expired
@@ -66,16 +67,17 @@ class HeldToken:
     role: Role
     platform_role: str
     scopes: tuple[str, ...]
+    lacks_factor: bool
 
 
-async def find_held(connection: Connection, token_hash: str) -> HeldToken | None:
-    """The token in force behind a text."""
-    cursor = await connection.execute(FIND_HELD, {"token_hash": token_hash})
+async def find_held(connection: Connection, token_hash: str, factor_rule: str) -> HeldToken | None:
+    """The token in force behind a text. Shapes: factor_rule: off, admins or all."""
+    cursor = await connection.execute(FIND_HELD, {"token_hash": token_hash, "factor_rule": factor_rule})
     row = await cursor.fetchone()
     if row is None:
         return None
-    token_id, user_id, workspace_id, role, platform_role, scopes = row
-    return HeldToken(token_id, user_id, workspace_id, Role(role), platform_role, tuple(scopes))
+    token_id, user_id, workspace_id, role, platform_role, scopes, lacks_factor = row
+    return HeldToken(token_id, user_id, workspace_id, Role(role), platform_role, tuple(scopes), lacks_factor)
 
 
 async def insert(

@@ -81,10 +81,11 @@ class IssuedToken:
 
 
 class Tokens:
-    """Issues, finds and revokes personal access tokens."""
+    """Issues, finds and revokes personal access tokens. Shapes: factor_rule: who must have a second factor."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, factor_rule: str = "off") -> None:
         self._database = database
+        self._factor_rule = factor_rule
 
     async def caller_by_pat(self, text: str) -> Caller | None:
         """The caller behind a token: its scopes, as far as its owner's role reaches today.
@@ -92,7 +93,7 @@ class Tokens:
         Raises: psycopg.Error, PoolTimeout.
         """
         async with self._database.transaction() as connection:
-            held = await token_store.find_held(connection, sha256_hex(text))
+            held = await token_store.find_held(connection, sha256_hex(text), self._factor_rule)
         if held is None:
             return None
         return Caller(
@@ -103,6 +104,7 @@ class Tokens:
             role=held.role,
             platform_role=held.platform_role,
             scopes=frozenset(scope for scope in _ROLE_SCOPES[held.role] if scope in held.scopes),
+            lacks_factor=held.lacks_factor,
         )
 
     async def create(

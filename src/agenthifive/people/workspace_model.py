@@ -25,6 +25,7 @@ class Member:
     role: str
     is_disabled: bool
     joined_at: datetime
+    has_factor: bool
     last_seen_at: datetime | None
 
 

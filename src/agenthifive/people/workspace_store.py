@@ -21,6 +21,7 @@ FIND_MEMBER: Final = """
 """
 LIST_MEMBERS: Final = """
     SELECT u.id::text AS user_id, u.name, u.email, m.role, u.disabled_at IS NOT NULL AS is_disabled, m.joined_at,
+           has_second_factor(u.id) AS has_factor,
            greatest(u.last_seen_at, (SELECT max(s.last_seen_at) FROM t_sessions s WHERE s.user_id = u.id))
                AS last_seen_at
       FROM t_members m JOIN t_users u ON u.id = m.user_id

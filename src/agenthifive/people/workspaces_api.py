@@ -174,10 +174,8 @@ async def list_members(
     caller: Annotated[Caller, may(Scope.WORKSPACE_READ)], unit: UnitOfRequest, people: PeopleOf
 ) -> JsonAnswer:
     """Who belongs to the workspace."""
-    connection = await unit.begin()
-    members = await people.workspaces.list_members(connection, caller)
-    holders = await people.factors.holders(connection, [one.user_id for one in members])
-    return JsonAnswer({"members": [_member_members(one, holders) for one in members]})
+    members = await people.workspaces.list_members(await unit.begin(), caller)
+    return JsonAnswer({"members": [_member_members(one) for one in members]})
 
 
 @routes.patch(
@@ -194,8 +192,7 @@ async def change_member(
 ) -> JsonAnswer:
     """Give a member another role."""
     member = await people.workspaces.set_role(unit, caller, user_id, Role(body.role))
-    holders = await people.factors.holders(await unit.begin(), [user_id])
-    return JsonAnswer({"member": _member_members(member, holders)})
+    return JsonAnswer({"member": _member_members(member)})
 
 
 @routes.delete(
@@ -232,14 +229,14 @@ def _workspace_members(membership: Membership) -> dict[str, Any]:
     }
 
 
-def _member_members(member: Member, holders: frozenset[str]) -> dict[str, Any]:
+def _member_members(member: Member) -> dict[str, Any]:
     return {
         "userId": member.user_id,
         "name": member.name,
         "email": member.email,
         "role": member.role,
         "status": "disabled" if member.is_disabled else "active",
-        "twoFactor": member.user_id in holders,
+        "twoFactor": member.has_factor,
         "joinedAt": wire_time(member.joined_at),
         "lastSeenAt": wire_time(member.last_seen_at),
     }

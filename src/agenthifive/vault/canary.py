@@ -19,6 +19,8 @@ KIDS_IN_USE: Final = """
     SELECT encrypted_tokens_kid, count(*) FROM t_connections WHERE encrypted_tokens IS NOT NULL GROUP BY 1
     UNION ALL
     SELECT reply_kid, count(*) FROM t_idempotency_keys WHERE reply IS NOT NULL AND expires_at > now() GROUP BY 1
+    UNION ALL
+    SELECT secret_kid, count(*) FROM t_totp GROUP BY 1
 """
 _PLACE: Final = ("t_key_canaries", "envelope")
 
