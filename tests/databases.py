@@ -48,6 +48,16 @@ def fresh_database(name: str) -> Iterator[TestDatabase]:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
+@contextlib.contextmanager
+def empty_database(name: str) -> Iterator[str]:
+    """The superuser's DSN of a database with nothing in it, for the length of a block."""
+    with psycopg.connect(dsn("admin", "postgres"), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        yield dsn("admin", name)
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
 @contextlib.asynccontextmanager
 async def open_pool(app_dsn: str) -> AsyncIterator[Database]:
     """A pool as the application role, for the length of a block."""

@@ -17,7 +17,7 @@ from psycopg_pool import PoolTimeout
 
 from agenthifive import __version__
 from agenthifive.assembly import BrokerRoom, Keeper, make_broker, make_gate, make_keeper, make_rooms
-from agenthifive.audit.chains import CLOSE, AdminChain, Instance
+from agenthifive.audit.chains import CLOSE, AdminChain
 from agenthifive.audit.jobs import beat, close_orphans
 from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.database_url import database_endpoints
@@ -68,7 +68,9 @@ class Application:
         """Open everything, in the order that fails earliest. Raises: KeyRefused, ClockRefused, psycopg.Error."""
         await self.database.open(self.settings.db_start_timeout_seconds)
         self._stack.push_async_callback(self.database.close)
-        self.instance, self.restored_at_s = await self._identify()
+        await self._check_clock()
+        identity = await identify(self.database, self.settings, SYSTEM)
+        self.instance, self.restored_at_s = identity.instance, identity.restored_at_s
         self.chain = AdminChain(self.database, self.instance)
         await self.chain.open()
         await self._check_keys()
@@ -122,7 +124,7 @@ class Application:
         """A unit of work of the system itself."""
         return Unit(self.database, self.chain, SYSTEM)
 
-    async def _identify(self) -> tuple[Instance, float | None]:
+    async def _check_clock(self) -> None:
         async with self.database.transaction() as connection:
             row = await (await connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8")).fetchone()
             if row is not None and abs(row[0] - time.time()) > CLOCK_MAX_S:
@@ -130,7 +132,6 @@ class Application:
                     f"This machine's clock differs from the database's by {abs(row[0] - time.time()):.0f} seconds; "
                     f"at most {CLOCK_MAX_S:.0f} are allowed. Synchronise the clocks."
                 )
-            return await identify(connection, self.settings)
 
     async def _check_keys(self) -> None:
         async with self.unit() as unit:

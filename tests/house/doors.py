@@ -11,6 +11,7 @@ REVEAL: Mapping[str, str] = {
     "vault/keyring.py": "seals",
     "vault/canary.py": "checks that a key opens what it once sealed",
     "vault/signing.py": "signs with an Ed25519 seed",
+    "vault/key_backup.py": "makes a key of a passphrase",
     "people/totp.py": "works out the codes of an authenticator app",
     "broker/outbound.py": "puts the credential into the request that leaves",
     "broker/idempotency.py": "a stored reply is sealed like a credential; it is opened to be answered again",
@@ -24,6 +25,7 @@ SETTING_VALUES: Mapping[str, str] = {
     "people/assembly.py": "hands the cookie secret to the people room",
     "operations/api.py": "compares the bearer token of /metrics",
     "cli/database.py": "hands the connection strings to the database",
+    "cli/key_backup.py": "puts keys and secrets into their encrypted copy",
 }
 """Where `get_secret_value()` of a secret setting is called."""
 
@@ -67,6 +69,9 @@ COMMIT: Mapping[str, str] = {
 
 PROGRAMS: Mapping[str, str] = {
     "db/embedded.py": "runs the embedded PostgreSQL",
+    "db/programs.py": "runs pg_dump, pg_restore and psql",
+    "operations/backup.py": "reads what pg_restore unpacks, waits for pg_dump",
+    "operations/restore.py": "feeds pg_restore",
     "cli/demo_instance.py": "runs the instance of the demonstration",
 }
 

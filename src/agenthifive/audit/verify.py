@@ -106,6 +106,16 @@ class Report:
             ],
         }
 
+    def as_metadata(self) -> dict[str, Any]:
+        """The metadata of the row that records a verification. Source: contract/audit.md section 3."""
+        first = self.problems[0].code if self.problems else None
+        return {
+            "chains": self.chains,
+            "rows": self.rows,
+            "checkpoints": 0,
+            "firstProblem": None if first is None else str(first),
+        }
+
     def as_lines(self) -> list[str]:
         """One line per problem and a last one that says how much was read."""
         lines = [

@@ -176,18 +176,9 @@ def verify_and_record(terminal: Terminal) -> "Report":
     loaded = terminal.load()
 
     async def record(report: "Report") -> None:
-        first = report.problems[0] if report.problems else None
         async with open_desk(loaded.settings, place) as desk, desk.unit() as unit:
-            unit.record(
-                AuditAction.AUDIT_VERIFIED,
-                {
-                    "chains": report.chains,
-                    "rows": report.rows,
-                    "checkpoints": 0,
-                    "firstProblem": None if first is None else str(first.code),
-                },
-                decision=AuditDecision.ALLOWED if report.ok else AuditDecision.ERROR,
-            )
+            decision = AuditDecision.ALLOWED if report.ok else AuditDecision.ERROR
+            unit.record(AuditAction.AUDIT_VERIFIED, report.as_metadata(), decision=decision)
 
     with failures_translated(), open_place(terminal, loaded) as place:
         place.require_schema()

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from agenthifive import __version__
-from agenthifive.cli import agent, audit, demo, freeze, instance, people, policy, serving, users
+from agenthifive.cli import (
+    agent,
+    audit,
+    backup,
+    demo,
+    freeze,
+    instance,
+    key_backup,
+    people,
+    policy,
+    serving,
+    users,
+)
 from agenthifive.cli.console import Exit, Terminal, begin
 
 app = typer.Typer(
@@ -48,5 +60,5 @@ def show_version(context: typer.Context) -> None:
     begin(context).finish({"version": __version__}, __version__)
 
 
-for group in (serving, people, users, freeze, agent, audit, policy, instance, demo):
+for group in (serving, people, users, freeze, agent, audit, policy, instance, backup, key_backup, demo):
     group.register(app)

@@ -20,7 +20,7 @@ from agenthifive.db import embedded, migrate
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import Signature, Unit
 from agenthifive.errors import AppError
-from agenthifive.operations.instance import identify
+from agenthifive.operations.instance import Identity, identify
 from agenthifive.secrets_env import init_secrets, read_secrets_env
 from agenthifive.settings import LoadedSettings, Settings, SettingsRefused
 from agenthifive.words import PrincipalType
@@ -111,11 +111,11 @@ class Desk:
     settings: Settings
     database: Database
     chain: AdminChain
+    identity: Identity
 
     def unit(self) -> Unit:
         """A unit of work signed by whoever runs the command."""
-        user = os_user()
-        return Unit(self.database, self.chain, Signature(f"cli:{user}", PrincipalType.CLI, user))
+        return Unit(self.database, self.chain, _signature())
 
 
 def at_desk(terminal: Terminal, work: Callable[[Desk], Awaitable[T]]) -> T:
@@ -132,8 +132,12 @@ def at_desk(terminal: Terminal, work: Callable[[Desk], Awaitable[T]]) -> T:
 
 
 @contextlib.asynccontextmanager
-async def open_desk(settings: Settings, place: Place) -> AsyncIterator[Desk]:
-    """A desk for the length of a block. Raises: psycopg.Error, PoolTimeout."""
+async def open_desk(settings: Settings, place: Place, *, is_set_back: bool = False) -> AsyncIterator[Desk]:
+    """A desk for the length of a block. On a copy of a database everything one-time is spent first, as at a start.
+
+    Shapes: is_set_back: the database was restored in place, which only its operator knows.
+    Raises: psycopg.Error, PoolTimeout.
+    """
     database = Database(
         DatabaseOptions(
             place.app_dsn,
@@ -148,11 +152,10 @@ async def open_desk(settings: Settings, place: Place) -> AsyncIterator[Desk]:
     )
     await database.open(settings.db_connect_timeout_seconds)
     try:
-        async with database.transaction() as connection:
-            instance, _ = await identify(connection, settings)
-        chain = AdminChain(database, instance)
+        identity = await identify(database, settings, _signature(), is_set_back=is_set_back)
+        chain = AdminChain(database, identity.instance)
         try:
-            yield Desk(settings, database, chain)
+            yield Desk(settings, database, chain, identity)
         finally:
             if chain.chain_id is not None:
                 with contextlib.suppress(psycopg.Error, PoolTimeout):
@@ -187,6 +190,11 @@ def failures_translated() -> Iterator[None]:
             code="not_permitted",
             hint="Apply roles.sql again, or use the role it names for this.",
         ) from None
+
+
+def _signature() -> Signature:
+    user = os_user()
+    return Signature(f"cli:{user}", PrincipalType.CLI, user)
 
 
 def _passwords(settings: Settings) -> dict[str, str]:

@@ -101,8 +101,10 @@ def apply_roles(cluster: Cluster) -> None:
     script = Path(__file__).with_name("roles.sql")
     variables = {f"{role}_password": cluster.passwords[role] for role in ("owner", "app")}
     prelude = "".join(f"\\set {name} '{value}'\n" for name, value in variables.items())
-    result = subprocess.run(  # passwords travel by standard input, never by the command line
-        [binaries_path() / "psql", "-X", "-q", "-d", cluster.dsn("admin"), "-f", "-"],
+    where = make_conninfo(host=str(cluster.socket), dbname=DATABASE, user="agenthifive_admin")
+    result = subprocess.run(  # passwords travel by standard input and environment: everybody sees a command line
+        [binaries_path() / "psql", "-X", "-q", "-d", where, "-f", "-"],
+        env={"PGPASSWORD": cluster.passwords["admin"]},
         input=prelude + script.read_text("utf-8"),
         capture_output=True,
         text=True,
