@@ -5,10 +5,13 @@ World -> Gate on a loopback port -> Broker -> Egress (every name leads to the re
 
 import asyncio
 import contextlib
+import shutil
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -18,7 +21,7 @@ import psycopg
 import uvicorn
 from psycopg.types.json import Jsonb
 
-from agenthifive.audit.chains import Instance
+from agenthifive.audit.chains import AdminChain, Instance
 from agenthifive.audit.lane import Lane
 from agenthifive.audit.writer import Writer, WriterOptions
 from agenthifive.broker import records
@@ -34,14 +37,17 @@ from agenthifive.broker.live import LiveStreams
 from agenthifive.broker.streaming import Streaming
 from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.db.database import Database
+from agenthifive.db.unit import SYSTEM, Unit
 from agenthifive.edge.answers import StandardHeaders
 from agenthifive.edge.callers import Caller
 from agenthifive.edge.context import Context, TrustedProxies
 from agenthifive.edge.credentials import CredentialKind, invalid_token
+from agenthifive.edge.frozen import Frozen
 from agenthifive.edge.gate import Gate
 from agenthifive.edge.listener import BoundedProtocol
 from agenthifive.errors import AppError
 from agenthifive.ids import new_id
+from agenthifive.operations.freeze import FreezeWatch
 from agenthifive.operations.journal import Journal
 from agenthifive.operations.metrics import Metrics
 from agenthifive.vault.keyring import Keyring
@@ -84,6 +90,7 @@ class Replica:
     writer: Writer
     egress: Egress
     live: LiveStreams
+    switch: FreezeWatch
     port: int
     server: uvicorn.Server
     task: "asyncio.Task[None]"
@@ -105,6 +112,7 @@ class World:
     catalog: Catalog = field(default_factory=load_catalog)
     replicas: list[Replica] = field(default_factory=list)
     client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30))
+    home: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ah5-world-")))
     workspace_id: str = field(default_factory=new_id)
     owner_id: str = field(default_factory=new_id)
 
@@ -120,6 +128,10 @@ class World:
         async with self.database.transaction() as connection:
             cursor = await connection.execute(statement, values)
             return await cursor.fetchall() if cursor.description else []
+
+    def unit(self) -> Unit:
+        """A unit of work of the system."""
+        return Unit(self.database, AdminChain(self.database, self.instance), SYSTEM)
 
     async def settle(self) -> None:
         """Wait until every replica has heard of what was changed (between tests the event loop stands still)."""
@@ -243,14 +255,16 @@ class World:
     async def start_replica(self, options: BrokerOptions | None = None, **limits: int) -> Replica:
         """A broker on a loopback port of its own."""
         guard = Guard(allowlist=parse_allowlist(f"{HOST}=127.0.0.0/8,other.example.com=127.0.0.0/8"))
-        grants = Grants(self.database, self.catalog, creator_stops=True)
+        frozen = Frozen()
+        grants = Grants(self.database, self.catalog, creator_stops=True, frozen=frozen)
         live = LiveStreams(grants)
+        switch = FreezeWatch(frozen, self.home, live.cut_frozen, self.unit)
 
         def on_change(workspace_id: str | None) -> None:
             grants.drop(workspace_id)
             live.check(workspace_id)
 
-        changes = Changes(self.database.dedicated, on_change)
+        changes = Changes(self.database.dedicated, on_change, switch.read)
         writer = Writer(
             lambda name: Lane(self.database.dedicated, self.instance, name), records.given_up, WriterOptions()
         )
@@ -268,6 +282,7 @@ class World:
         )  # fmt: skip
         await writer.start()
         await changes.start()
+        switch.start()
         gate = Gate(
             broker=http, management=_nothing, lifespan=_nothing, proxies=TrustedProxies([]),
             headers=StandardHeaders("http://localhost:4000"), web_origin="http://localhost:4000",
@@ -284,7 +299,7 @@ class World:
         while not server.started:
             await asyncio.sleep(0.005)
         port = listener.getsockname()[1]
-        replica = Replica(broker, http, grants, changes, writer, egress, live, port, server, task)
+        replica = Replica(broker, http, grants, changes, writer, egress, live, switch, port, server, task)
         self.replicas.append(replica)
         return replica
 
@@ -298,9 +313,11 @@ class World:
         for replica in self.replicas:
             replica.server.should_exit = replica.server.force_exit = True
             await replica.task
+            await replica.switch.close()
             await replica.changes.close()
             await replica.writer.close()
             await replica.egress.close()
+        shutil.rmtree(self.home, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import DeclaredRoute
 from agenthifive.jwt import api as jwt
 from agenthifive.operations import api as operations
-from agenthifive.operations import keys_api
+from agenthifive.operations import freeze_api, keys_api
 from agenthifive.operations import pages as operations_pages
 from agenthifive.people import api as people
 from agenthifive.people import pages as people_pages
@@ -24,7 +24,10 @@ from agenthifive.policies import api as policies
 from agenthifive.words import AuditAction, RateLimit
 from tools.markdown import code, codes, one_line, table
 
-ROOMS: Final = (operations, operations_pages, keys_api, people, people_pages, agents, connections, policies, audit, jwt)
+ROOMS: Final = (
+    *(operations, operations_pages, keys_api, freeze_api, people, people_pages, agents, connections, policies),
+    *(audit, jwt),
+)
 _HEADING: Final = """\
 # Routes
 
@@ -46,6 +49,9 @@ TITLES: Final = {
     "passkeys": "Passkeys",
     "totp": "Authenticator apps and recovery codes",
     "tokens": "Personal access tokens",
+    "workspaces": "Workspaces and members",
+    "invitations": "Invitations",
+    "admin": "Instance administration",
     "pages": "Pages",
     "agents": "Agents",
     "connections": "Connections and catalog",

@@ -23,6 +23,7 @@ from agenthifive.catalog.catalog import Catalog, load_catalog
 from agenthifive.database_url import database_endpoints
 from agenthifive.db.database import Database, DatabaseOptions
 from agenthifive.db.unit import SYSTEM, Unit
+from agenthifive.edge.frozen import Frozen
 from agenthifive.jwt.assembly import JwtRoom, open_jwt
 from agenthifive.key_reading import read_keyring
 from agenthifive.operations.health import CLOCK_MAX_S, Health
@@ -76,6 +77,7 @@ class Application:
         self.journal = Journal(
             is_on=settings.log_level in ("debug", "info"), is_readable=is_readable(settings.log_format)
         )
+        self.frozen = Frozen()
         self._dsn = dsn
         self._reread = reread
         self._doubles = doubles
@@ -180,6 +182,8 @@ class Application:
         gauges["streams_open"].set(self.broker.live.count)
         gauges["audit_queue_depth"].set(self.broker.writer.depth)
         gauges["grants_age_seconds"].set(self.broker.changes.age_s)
+        for scope, count in self.frozen.count().items():
+            self.metrics.frozen.labels(scope).set(count)
         stats = self.database.stats()
         gauges["db_pool_in_use"].set(stats.get("pool_size", 0) - stats.get("pool_available", 0))
 

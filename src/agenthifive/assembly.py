@@ -46,8 +46,9 @@ from agenthifive.edge.management import make_management
 from agenthifive.edge.routing import Edge
 from agenthifive.jwt import api as jwt_api
 from agenthifive.operations import api as operations_api
-from agenthifive.operations import keys_api
+from agenthifive.operations import freeze_api, keys_api
 from agenthifive.operations import pages as operations_pages
+from agenthifive.operations.freeze import FreezeWatch
 from agenthifive.operations.jobs import Job
 from agenthifive.operations.key_admin import KeyAdmin
 from agenthifive.operations.key_duty import KeyDuty
@@ -105,7 +106,9 @@ def make_keeper(app: "Application") -> Keeper:
     flood = FloodGate()
     token_writer = _make_writer(app, "tokens", lanes=1)
     signed_tokens = app.jwt.signed_tokens
-    room = agents_api.make_room(app.database, token_writer, flood, app.catalog, _agent_options(app), signed_tokens)
+    room = agents_api.make_room(
+        app.database, token_writer, flood, app.catalog, _agent_options(app), signed_tokens, app.frozen
+    )
     people = make_people(app, limiter)
     programs = make_programs(settings, people, signed_tokens)
     gatekeeper = Gatekeeper(
@@ -146,9 +149,11 @@ async def make_broker(
 ) -> BrokerRoom:
     """The hot path, started: writer, change feed, grants, egress."""
     settings, database = app.settings, app.database
-    grants = Grants(database, app.catalog, creator_stops=settings.disabled_user_stops_agents)
+    stops = settings.disabled_user_stops_agents
+    grants = Grants(database, app.catalog, creator_stops=stops, frozen=app.frozen)
     live = LiveStreams(grants)
-    changes = Changes(connect_listener, partial(_on_change, grants, live, app.keys))
+    switch = FreezeWatch(app.frozen, settings.agenthifive_home, live.cut_frozen, app.unit)
+    changes = Changes(connect_listener, partial(_on_change, grants, live, app.keys), switch.read)
     writer = _make_writer(app, "broker", lanes=2)
     guard = read_guard(settings, await asyncio.to_thread(own_addresses, own_endpoints))
     egress = Egress(guard, tls_context(settings.egress_ca_bundle), doubles.get("resolve"))
@@ -183,9 +188,11 @@ async def make_broker(
     app.keys.on_loaded = partial(grants.drop, None)
     await writer.start()
     await changes.start()
+    switch.start()
 
     async def close() -> None:
         live.cut_all("shutting_down")
+        await switch.close()
         await watch.close()
         await changes.close()
         await writer.close()
@@ -233,6 +240,7 @@ def make_rooms(app: "Application") -> FastAPI:
             operations_api.routes.router,
             operations_pages.routes.router,
             keys_api.routes.router,
+            freeze_api.routes.router,
             people_api.routes.router,
             people_pages.routes.router,
             connections_api.routes.router,
@@ -243,8 +251,9 @@ def make_rooms(app: "Application") -> FastAPI:
     )
     state = management.state
     state.application = app
-    state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper)
+    state.edge = Edge(app.database, app.chain, app.keeper.gatekeeper, app.frozen)
     state.agents, state.people, state.programs = app.keeper.agents, app.keeper.people, app.keeper.programs
+    app.keeper.people.workspaces.end_connections = app.broker.connections.revocations.end_workspace
     state.signed_tokens = app.jwt.signed_tokens
     state.social = make_social(app.settings, app.keeper.people, app.keyring, app.broker.egress)
     state.connections, state.policies = app.broker.connections, app.broker.policies

@@ -30,6 +30,7 @@ from agenthifive.db.database import Database
 from agenthifive.edge.answers import StandardHeaders
 from agenthifive.edge.callers import Caller
 from agenthifive.edge.context import TrustedProxies
+from agenthifive.edge.frozen import Frozen
 from agenthifive.edge.gate import Gate
 from agenthifive.edge.gatekeeper import Gatekeeper, LookUps
 from agenthifive.edge.management import make_management
@@ -117,10 +118,10 @@ class Replica:
             lambda event: event,
             WriterOptions(deadline_s=10.0, name="tokens", lanes=1),
         )
+        self.frozen = Frozen()
         keys = KeySet(database, KEY, token_ttl_s=options.token_ttl_s)
-        room = make_room(
-            database, self.writer, FloodGate(), catalog, options, SignedTokens(options.web_url, keys, keys)
-        )
+        signed_tokens = SignedTokens(options.web_url, keys, keys)
+        room = make_room(database, self.writer, FloodGate(), catalog, options, signed_tokens, self.frozen)
         self.agents, self.exchange = room.agents, room.tokens
         limits = {RateLimit.BOOTSTRAP: WIDE, RateLimit.TOKEN: WIDE, RateLimit.AUTH_FAILURES: WIDE, **windows}
         self.gatekeeper = Gatekeeper(

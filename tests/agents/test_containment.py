@@ -5,8 +5,10 @@ import itertools
 import re
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
+from agenthifive.edge.frozen import Freeze, FreezeScope
 from agenthifive.words import Role
 from agents.stage import Stage, open_stage, told
 
@@ -214,3 +216,23 @@ async def test_changes_and_exchanges_of_one_agent_do_not_wait_for_each_other_in_
     async with asyncio.timeout(5):
         answers = await asyncio.gather(*calls)
     assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize("scope", list(FreezeScope))
+async def test_a_frozen_agent_gets_no_token_and_its_assertion_is_not_spent(stage, signers, scope: FreezeScope) -> None:
+    agent = await stage.make_agent(signers["ES256"])
+    target_id = {"instance": None, "workspace": agent.workspace.id, "agent": agent.id}[scope]
+    assertion = agent.assertion()
+    stage.replica.frozen.note_recorded([Freeze(scope, target_id, "drill", "cli:root")])
+    try:
+        refused = await stage.exchange(assertion)
+        assert told(refused) == (403, "frozen")
+        assert "drill" not in refused.text
+        forged = await stage.exchange(agent.assertion()[:-8] + "AAAAAAAA")
+        assert told(forged) == (401, "assertion_signature_invalid")
+        assert await stage.spent(agent) == (0, 0)
+    finally:
+        stage.replica.frozen.note_recorded([])
+    row = (await stage.audit(agent.id, "agent_token_denied"))[0]
+    assert (row["metadata"], row["workspace_id"]) == ({"reason": "frozen", "verified": True}, agent.workspace.id)
+    assert told(await stage.exchange(assertion)) == (200, None)

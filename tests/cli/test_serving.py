@@ -14,6 +14,7 @@ import pytest
 from agenthifive.cli.client import Client
 from agenthifive.cli.demo_instance import _free_port
 from agenthifive.cli.interrupts import interrupted_once
+from agenthifive.db import migrate
 from agenthifive.vault.keyring import Keyring
 from cli.stage import KEY, SIGN_IN_SECRET, Cli, Ground, settings_for
 
@@ -99,7 +100,7 @@ def test_an_old_schema_is_refused_without_leave_to_migrate(desk: Cli, ground: Gr
     try:
         done = desk("serve", "--json", AUTO_MIGRATE="false")
     finally:
-        ground.ask("UPDATE alembic_version SET version_num = '0001'")
+        ground.ask("UPDATE alembic_version SET version_num = %s", migrate.HEAD)
     assert (done.code, done.json["code"]) == (3, "schema")
 
 

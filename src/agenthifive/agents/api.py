@@ -28,6 +28,7 @@ from agenthifive.catalog.catalog import Catalog
 from agenthifive.db.database import Database
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, Caller, RoleRule
+from agenthifive.edge.frozen import Frozen
 from agenthifive.edge.routing import Edge, Routes, UnitOfRequest, context_of, may
 from agenthifive.errors import AppError
 from agenthifive.ids import wire_time
@@ -76,12 +77,13 @@ def make_room(
     catalog: Catalog,
     options: AgentOptions,
     signed_tokens: SignedTokens,
+    frozen: Frozen | None = None,
 ) -> AgentsRoom:
     """The room, furnished."""
     return AgentsRoom(
         Agents(database, options),
         Enrolment(options),
-        TokenExchange(database, writer, flood, options, signed_tokens),
+        TokenExchange(database, writer, flood, options, signed_tokens, frozen),
         Capabilities(catalog),
         options.web_url,
     )
@@ -106,7 +108,7 @@ AgentsOf = Annotated[Agents, Depends(_agents_of)]
     limit=RateLimit.TOKEN,
     accepts_form=True,
     audit=[AuditAction.AGENT_TOKEN_ISSUED, AuditAction.AGENT_TOKEN_DENIED],
-    errors=[*_REQUEST_CODES, *_ASSERTION_CODES, "rate_limited", "unavailable"],
+    errors=[*_REQUEST_CODES, *_ASSERTION_CODES, "frozen", "rate_limited", "unavailable"],
 )
 async def exchange_token(request: Request) -> JsonAnswer:
     """Trade a signed assertion for an access token."""

@@ -42,6 +42,8 @@ from agenthifive.db.database import Database
 from agenthifive.db.unit import Unit
 from agenthifive.edge.context import limit_key
 from agenthifive.edge.credentials import AGENT_PREFIX
+from agenthifive.edge.frozen import Frozen
+from agenthifive.edge.frozen import refusal as frozen_refusal
 from agenthifive.errors import AppError
 from agenthifive.ids import is_id, new_id, wire_time_of
 from agenthifive.jwt.model import AgentClaims
@@ -77,6 +79,7 @@ class TokenExchange:
         flood: FloodGate,
         options: AgentOptions,
         signed_tokens: SignedTokens,
+        frozen: Frozen | None = None,
     ) -> None:
         """`writer` has lanes of its own: trouble with tokens must not hold up brokered calls."""
         self._registered = database.batch(store.find_all_registered)
@@ -84,6 +87,7 @@ class TokenExchange:
         self._flood = flood
         self._options = options
         self._signed_tokens = signed_tokens
+        self._frozen = Frozen() if frozen is None else frozen
 
     async def exchange(self, unit: Unit, request: TokenRequest) -> AccessToken:
         """Judge the assertion and issue a token; it is committed when this returns.
@@ -154,6 +158,9 @@ class TokenExchange:
         is_stopped = agent.creator_is_disabled and options.disabled_user_stops_agents
         if agent.status is not AgentStatus.ACTIVE or is_stopped:
             return _Denial(_disabled(), agent)
+        scope = self._frozen.scope_of(agent.workspace_id, agent.agent_id)
+        if scope is not None:
+            return _Denial(frozen_refusal(scope), agent)
         if options.restored_at_s is not None and claims.iat < options.restored_at_s:
             return _Denial(_replayed(), agent)
         return claims

@@ -11,19 +11,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from agenthifive.audit import store
 from agenthifive.audit.chains import AdminChain
 from agenthifive.audit.export import FORMS, ExportFormat
 from agenthifive.audit.filters import Cursor, Filters, Window, resolve, resume
 from agenthifive.audit.record import Record
+from agenthifive.audit.verify import Report, verify
 from agenthifive.db.database import Connection, Database
 from agenthifive.db.unit import Signature, Unit
 from agenthifive.errors import AppError, not_found
 from agenthifive.ids import is_id
 from agenthifive.operations.ratelimit import RateLimiter
-from agenthifive.words import AuditAction, RateLimit
+from agenthifive.words import AuditAction, AuditDecision, RateLimit
 
 BATCH_ROWS: Final = 1000
 _SLICE_ROWS: Final = 100
@@ -49,15 +50,18 @@ class AuditReader:
     async def list_events(
         self,
         connection: Connection,
-        workspace_id: str,
+        workspace_id: str | None,
         filters: Filters,
         *,
         limit: int,
         cursor: str | None,
         now: datetime,
     ) -> Page:
-        """A page of the workspace's rows. Raises: AppError (invalid_cursor, invalid_request)."""
-        digest = filters.digest(workspace_id)
+        """A page of the workspace's rows, or of those that belong to none.
+
+        Raises: AppError (invalid_cursor, invalid_request).
+        """
+        digest = filters.digest(workspace_id or "")
         if cursor is None:
             window, after = resolve(filters, now), None
         else:
@@ -107,6 +111,48 @@ class AuditReader:
             raise
         wanted = Wanted(workspace_id, filters, window, last_id, form)
         return Export(connection, turn, wanted, headers, self, unit.signature)
+
+    async def verify(self, unit: Unit) -> dict[str, Any]:
+        """Recompute the whole log, in a thread; the wire form of what was found. One at a time on the instance.
+
+        Raises: AppError (409 conflict), psycopg.Error.
+        """
+        connection = await self._database.dedicated()
+        try:
+            if not await store.hold_turn(connection, "audit verify"):
+                raise AppError("conflict", "A verification is running already. Wait until it has ended.")
+            await store.allow_long_statements(connection)
+            report = await asyncio.to_thread(self._verify)
+            found = {problem.chain_id: problem.seq for problem in reversed(report.problems)}
+            chains = await store.list_chains(connection)
+        finally:
+            await connection.close()
+        first = report.problems[0] if report.problems else None
+        unit.record(
+            AuditAction.AUDIT_VERIFIED,
+            {
+                "chains": report.chains,
+                "rows": report.rows,
+                "checkpoints": 0,
+                "firstProblem": None if first is None else f"{first.code} {first.chain_id} {first.seq}",
+            },
+            decision=AuditDecision.ALLOWED if report.ok else AuditDecision.ERROR,
+            workspace_id=None,
+        )
+        known = {chain_id for chain_id, _, _ in chains}
+        ends = [*chains, *((chain_id, 0, 0) for chain_id in found if chain_id not in known)]
+        return {
+            "ok": report.ok,
+            "chains": [
+                {"id": chain_id, "from": low, "to": high, "checkpoints": 0}
+                | ({"firstBad": found[chain_id]} if chain_id in found else {})
+                for chain_id, low, high in ends
+            ],
+        }
+
+    def _verify(self) -> Report:
+        with self._database.synchronous() as connection:
+            return verify(connection)
 
     async def note_completed(self, signature: Signature, wanted: "Wanted", rows: int) -> None:
         """Record that an export was handed out to its end. Raises: psycopg.Error."""

@@ -25,6 +25,7 @@ _RECORD: Final = """
     encode(e.prev_hash, 'hex'), encode(e.hash, 'hex')
 """
 _PAGE: Final = f"SELECT {_RECORD} FROM l_audit_events e WHERE e.workspace_id = %(workspace_id)s"
+_PAGE_OF_INSTANCE: Final = f"SELECT {_RECORD} FROM l_audit_events e WHERE e.workspace_id IS NULL"
 _NEWEST_FIRST: Final = 'ORDER BY e."timestamp" DESC, e.id DESC LIMIT %(limit)s::int'
 _CONDITIONS: Final[Mapping[str, str]] = {
     "agent_id": "e.agent_id = %(agent_id)s",
@@ -53,6 +54,9 @@ RELATED: Final = f"""
        AND (e.audit_id = %(intent_id)s OR e.intent_id = %(audit_id)s OR e.approval_id = %(approval_id)s)
      ORDER BY e."timestamp", e.id LIMIT {RELATED_MAX}
 """
+CHAIN_ENDS: Final = """
+    SELECT chain_id::text, min(chain_seq), max(chain_seq) FROM l_audit_events GROUP BY chain_id ORDER BY chain_id
+"""
 # every row that could be read now has an id up to this one
 LAST_ID: Final = "SELECT last_value FROM l_audit_events_id_seq"
 # a batch whose filter has no index may have to look at many rows; nobody waits for an export in a request's time
@@ -65,14 +69,17 @@ _record_row = args_row(Record)
 
 async def list_page(
     connection: Connection,
-    workspace_id: str,
+    workspace_id: str | None,
     filters: Filters,
     window: Window,
     limit: int,
     after: tuple[datetime, int] | None = None,
     last_id: int | None = None,
 ) -> list[Record]:
-    """The newest rows that fit, older than `after`, inserted no later than `last_id`."""
+    """The newest rows that fit, older than `after`, inserted no later than `last_id`.
+
+    Shapes: workspace_id: None for the rows that belong to no workspace.
+    """
     statement, values = page_statement(workspace_id, filters, window, limit, after, last_id)
     async with connection.cursor(row_factory=_record_row) as cursor:
         # planned for these values each time: a plan for any value would read far more than a page
@@ -81,7 +88,7 @@ async def list_page(
 
 
 def page_statement(
-    workspace_id: str,
+    workspace_id: str | None,
     filters: Filters,
     window: Window,
     limit: int,
@@ -108,9 +115,16 @@ def page_statement(
         "last_id": last_id,
     }
     wanted = [name for name, value in given.items() if value is not None]
-    statement = " AND ".join([_PAGE, *(_CONDITIONS[name] for name in wanted)])
+    page = _PAGE_OF_INSTANCE if workspace_id is None else _PAGE
+    statement = " AND ".join([page, *(_CONDITIONS[name] for name in wanted)])
     values = {"workspace_id": workspace_id, "limit": limit, "after_at": after and after[0]}
     return f"{statement} {_NEWEST_FIRST}", values | {name: given[name] for name in wanted}
+
+
+async def list_chains(connection: Connection) -> list[tuple[str, int, int]]:
+    """The chains of the log with their first and last number."""
+    cursor = await connection.execute(CHAIN_ENDS)
+    return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
 
 
 async def find_event(connection: Connection, workspace_id: str, audit_id: str) -> Record | None:

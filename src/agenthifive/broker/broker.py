@@ -24,10 +24,11 @@ from agenthifive.broker.egress import Egress, EgressError
 from agenthifive.broker.grants import Grants, missing
 from agenthifive.broker.idempotency import Idempotency, request_of
 from agenthifive.broker.judge import Judged, as_error, check_grant, judge, read_target
-from agenthifive.broker.model import Call, Grant, Reply
+from agenthifive.broker.model import Call, Grant, Principal, Reply
 from agenthifive.broker.outbound import prepare
 from agenthifive.broker.target import ParsedTarget
 from agenthifive.broker.vend import vend
+from agenthifive.edge.context import Context
 from agenthifive.errors import AppError
 from agenthifive.policy.decide import Budget
 from agenthifive.policy.model import Deny, Hold
@@ -126,6 +127,13 @@ class Broker:
             raise AppError("unavailable", "The current permissions cannot be confirmed right now. Try again shortly.",
                            retry_after_s=2)  # fmt: skip
 
+    async def refuse_frozen(self, principal: Principal, context: Context, via: str) -> None:
+        """Gate 2: what an operator has stopped is refused, and recorded, unread. Raises: AppError (frozen)."""
+        try:
+            self.grants.frozen.check(principal.workspace_id, principal.agent_id)
+        except AppError as error:
+            raise await self._refused(Call(principal, context, "B", via), None, None, error) from None
+
     async def _resolve(self, call: Call) -> Grant | None:
         if call.connection_id is None:
             self._check_service(call.service or "")
@@ -173,11 +181,13 @@ class Broker:
 
     async def _vend(self, call: Call, grant: Grant) -> Reply:
         check_grant(grant, "A")
+        self.grants.frozen.check(grant.workspace_id, grant.agent_id)
         return await vend(call, grant, self._keyring, self.writer, now=datetime.now(UTC))
 
     async def _commit(self, call: Call, grant: Grant, judged: Judged) -> Event:
         """Gate 15: everything that must be true before the first byte leaves, in one durable write."""
         agent_id = grant.agent_id
+        self.grants.frozen.check(grant.workspace_id, agent_id)  # it may have been stopped while its body came in
         if self._in_flight.get(agent_id, 0) >= self._options.agent_max_in_flight:
             raise AppError(
                 "rate_limited",

@@ -20,16 +20,28 @@ _POLL_S: Final = 0.3
 _RETRY_S: Final = 0.2
 COUNT: Final = "SELECT coalesce(sum(n), 0)::bigint FROM t_changes"
 COUNTERS: Final = "SELECT workspace_id::text, n FROM t_changes"
+# what concerns no single workspace is counted under the id of nobody
+INSTANCE: Final = "00000000-0000-0000-0000-000000000000"
 
 log = structlog.get_logger(__name__)
 
 
 class Changes:
-    """Listens, and calls `on_change` with a workspace id, or None for everything."""
+    """Listens, and calls `on_change` with a workspace id, or None for everything.
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], on_change: Callable[[str | None], None]) -> None:
+    What concerns the whole instance is read again by `read_instance`, before the counter counts as read.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        on_change: Callable[[str | None], None],
+        read_instance: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> None:
         self._connect = connect
         self._on_change = on_change
+        self._read_instance = read_instance
+        self._is_instance_old = True
         self._counters: dict[str, int] = {}
         self._sum = 0
         self._fresh_until = 0.0
@@ -80,6 +92,8 @@ class Changes:
         cursor = await connection.execute(COUNTERS)
         self._counters = dict(await cursor.fetchall())
         self._sum = sum(self._counters.values())
+        self._is_instance_old = True
+        await self._refresh_instance(connection)
         self._on_change(None)
         self._fresh_until = started + FRESH_S
         return connection
@@ -94,6 +108,7 @@ class Changes:
             row = await cursor.fetchone()
             if row is not None and row[0] != self._sum:
                 await self._catch_up(connection)
+            await self._refresh_instance(connection)
             self._fresh_until = started + FRESH_S
 
     async def _catch_up(self, connection: Connection) -> None:
@@ -101,9 +116,17 @@ class Changes:
         for workspace_id, counter in await cursor.fetchall():
             self._note(workspace_id, counter)
 
+    async def _refresh_instance(self, connection: Connection) -> None:
+        if self._is_instance_old and self._read_instance is not None:
+            await self._read_instance(connection)
+        self._is_instance_old = False
+
     def _note(self, workspace_id: str, counter: int) -> None:
         known = self._counters.get(workspace_id, 0)
         if counter > known:
             self._counters[workspace_id] = counter
             self._sum += counter - known
-            self._on_change(workspace_id)
+            if workspace_id == INSTANCE:
+                self._is_instance_old = True
+            else:
+                self._on_change(workspace_id)

@@ -20,6 +20,7 @@ from agenthifive.catalog.catalog import Catalog
 from agenthifive.catalog.facts import service_facts
 from agenthifive.db.database import Connection, Database
 from agenthifive.db.unit import Unit
+from agenthifive.edge.frozen import Frozen
 from agenthifive.policy.compile import compile_policy
 from agenthifive.policy.model import PolicyInvalid
 from agenthifive.vault.envelope import Placed
@@ -62,6 +63,7 @@ PERSON_MAY_CALL: Final = """
      WHERE m.workspace_id = %(workspace_id)s AND m.user_id = %(user_id)s AND m.role IN ('owner', 'admin')
        AND (%(token_id)s::uuid IS NULL OR EXISTS (
             SELECT FROM t_personal_tokens t WHERE t.id = %(token_id)s AND t.revoked_at IS NULL))
+       AND (%(session_id)s::uuid IS NULL OR EXISTS (SELECT FROM t_sessions s WHERE s.id = %(session_id)s))
 """
 NOTE_TOKENS: Final = """
     UPDATE t_agent_access_tokens SET last_used_at = now()
@@ -94,9 +96,12 @@ class _Workspace:
 class Grants:
     """The cache and its loader."""
 
-    def __init__(self, database: Database, catalog: Catalog, *, creator_stops: bool) -> None:
+    def __init__(
+        self, database: Database, catalog: Catalog, *, creator_stops: bool, frozen: Frozen | None = None
+    ) -> None:
         self._database = database
         self.catalog = catalog
+        self.frozen = Frozen() if frozen is None else frozen
         self._creator_stops = creator_stops
         self._tokens: dict[bytes, Principal] = {}
         self._workspaces: dict[str, _Workspace] = {}
@@ -137,7 +142,12 @@ class Grants:
 
     async def _is_person_stopped(self, principal: Principal) -> bool:
         token_id = principal.id if principal.kind is PrincipalType.PAT else None
-        values = {"workspace_id": principal.workspace_id, "user_id": principal.actor, "token_id": token_id}
+        values = {
+            "workspace_id": principal.workspace_id,
+            "user_id": principal.actor,
+            "token_id": token_id,
+            "session_id": principal.session_id,
+        }
         async with self._database.transaction() as connection:
             return await (await connection.execute(PERSON_MAY_CALL, values)).fetchone() is None
 

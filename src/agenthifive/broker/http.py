@@ -135,6 +135,8 @@ class BrokerHttp:
             raise AppError("method_not_allowed", f"Use {allow} here.", headers={"allow": allow})
         context: Context = scope[CONTEXT_KEY]
         principal = await self._authenticate(scope, context, EXECUTE_ACCESS if route is None else LLM_ACCESS)
+        if self._broker.grants.frozen.is_any:
+            await self._broker.refuse_frozen(principal, context, "execute" if route is None else "llm_proxy")
         self._enter(principal.id)
         try:
             reply = await self._carry_out(scope, receive, route, principal, context)
@@ -213,7 +215,9 @@ class BrokerHttp:
         except AppError as error:
             await self._people.note_denied(caller, context, scope["method"], scope["route_name"], error.code)
             raise
-        return Principal(caller.kind, caller.id, caller.actor, caller.workspace_id, caller.scopes)
+        return Principal(
+            caller.kind, caller.id, caller.actor, caller.workspace_id, caller.scopes, session_id=caller.session_id
+        )
 
 
 def read_execute_call(scope: AsgiScope, body: bytes, principal: Principal, context: Context) -> Call:

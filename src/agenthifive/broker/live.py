@@ -57,6 +57,7 @@ class LiveStreams:
         """Watch a stream."""
         running = Running(sent, close)
         self._running.setdefault(sent.grant.workspace_id, set()).add(running)
+        self._cut_if_frozen(running)
         return running
 
     def remove(self, running: Running) -> None:
@@ -75,11 +76,22 @@ class LiveStreams:
                 self._checks.add(task)
                 task.add_done_callback(self._checks.discard)
 
+    def cut_frozen(self) -> None:
+        """End every stream that an operator has stopped; nothing and nobody is asked."""
+        for streams in list(self._running.values()):
+            for running in list(streams):
+                self._cut_if_frozen(running)
+
     def cut_all(self, code: str) -> None:
         """End every stream."""
         for streams in list(self._running.values()):
             for running in list(streams):
                 running.cut(code)
+
+    def _cut_if_frozen(self, running: Running) -> None:
+        grant = running.sent.grant
+        if self._grants.frozen.scope_of(grant.workspace_id, grant.agent_id) is not None:
+            running.cut("frozen")
 
     async def _check(self, workspace_id: str) -> None:
         for running in list(self._running.get(workspace_id, ())):

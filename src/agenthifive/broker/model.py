@@ -22,6 +22,7 @@ class Principal:
     Shapes:
         agent_id: None for a person or PAT that named no agent yet.
         token_hash, expires_at_s: of an agent's token; SHA-256 in hex, seconds since 1970.
+        session_id: of a person: the session that must not have ended.
     """
 
     kind: PrincipalType
@@ -34,6 +35,7 @@ class Principal:
     org_domains: tuple[str, ...] = ()
     expires_at_s: float | None = None
     token_hash: str | None = None
+    session_id: str | None = None
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -135,6 +135,7 @@ async def _pieces(flow: _Flow, running: Running) -> AsyncIterator[bytes]:
     is_binary = flow.kind is Kind.BINARY
     try:
         while chunk := await wire.read(_IDLE_S):
+            _stop_if_cut(running)  # what had arrived before the cut stays here too
             if loop.time() > deadline:
                 raise WireError("timeout", "total")
             for content in flow.decoder.feed(chunk):
@@ -152,8 +153,7 @@ async def _pieces(flow: _Flow, running: Running) -> AsyncIterator[bytes]:
         raise EgressError("response_too_large", "", was_sent=True) from None
     except BadEncoding:
         raise EgressError("upstream_invalid", "encoding", was_sent=True) from None
-    if running.cut_by:
-        raise CutOff(running.cut_by)
+    _stop_if_cut(running)
     rest = stream.finish()
     if is_binary and stream.found:
         raise EgressError("upstream_invalid", "credential_echo", was_sent=True)
@@ -161,6 +161,11 @@ async def _pieces(flow: _Flow, running: Running) -> AsyncIterator[bytes]:
         yield rest
     if rules is not None and rules.fault:
         raise CutOff(rules.fault)
+
+
+def _stop_if_cut(running: Running) -> None:
+    if running.cut_by:
+        raise CutOff(running.cut_by)
 
 
 def _last_words(flow: _Flow, code: str, tail: bytes) -> bytes:

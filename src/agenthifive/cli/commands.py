@@ -4,7 +4,7 @@ Source: contract/operations.md section 15.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,6 +14,7 @@ from agenthifive.cli import (
     audit,
     backup,
     demo,
+    freeze,
     instance,
     jwt,
     keys,
@@ -22,6 +23,7 @@ from agenthifive.cli import (
     people,
     policy,
     serving,
+    users,
 )
 from agenthifive.cli.console import Exit, Terminal, begin
 
@@ -61,5 +63,21 @@ def show_version(context: typer.Context) -> None:
     begin(context).finish({"version": __version__}, __version__)
 
 
-for group in (serving, people, mail, oauth, agent, audit, policy, keys, jwt, instance, backup, demo):
+GROUPS: Final = (
+    serving,
+    people,
+    users,
+    freeze,
+    mail,
+    oauth,
+    agent,
+    audit,
+    policy,
+    keys,
+    jwt,
+    instance,
+    backup,
+    demo,
+)
+for group in GROUPS:
     group.register(app)

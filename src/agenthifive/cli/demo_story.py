@@ -150,7 +150,7 @@ class Story:
         """Olga and a token of hers."""
         self._step("A person gets an account")
         wish = Wish(EMAIL, PERSON, generate_password(), has_token=True)
-        _, issued = create_account(self._instance.terminal, wish)
+        _, issued, _ = create_account(self._instance.terminal, wish)
         assert issued is not None  # a token was wished for
         self._say(f"agenthifive create-user {EMAIL} --name {PERSON} --token")
         return issued.plain

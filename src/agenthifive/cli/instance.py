@@ -122,13 +122,16 @@ def _routers() -> "Sequence[APIRouter]":
     from agenthifive.connections import api as connections
     from agenthifive.jwt import api as jwt
     from agenthifive.operations import api as operations
-    from agenthifive.operations import keys_api
+    from agenthifive.operations import freeze_api, keys_api
     from agenthifive.operations import pages as operations_pages
     from agenthifive.people import api as people
     from agenthifive.people import pages as people_pages
     from agenthifive.policies import api as policies
 
-    rooms = (operations, operations_pages, keys_api, people, people_pages, agents, connections, policies, audit, jwt)
+    rooms = (
+        *(operations, operations_pages, keys_api, freeze_api, people, people_pages, agents, connections, policies),
+        *(audit, jwt),
+    )
     return [room.routes.router for room in rooms]
 
 

@@ -18,6 +18,7 @@ from agenthifive.words import PAT_SCOPES, Role, Scope
 
 if TYPE_CHECKING:
     from agenthifive.cli.database import Desk
+    from agenthifive.db.unit import Unit
     from agenthifive.people.model import Account
     from agenthifive.people.service import People
     from agenthifive.people.tokens import IssuedToken
@@ -37,11 +38,14 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """An account to be. Shapes: scopes: of its token; none means every scope."""
+    """An account to be.
+
+    Shapes: password: None for a link that sets it. scopes: of its token; none means every scope.
+    """
 
     email: str
     name: str
-    password: str
+    password: str | None
     workspace: str | None = None
     role: Role | None = None
     is_superadmin: bool = False
@@ -76,10 +80,10 @@ def create_user(
     foreign = [word for word in scope or () if word not in PAT_SCOPES]
     if foreign or (scope and not token):
         raise misused(f"{foreign[0]} is not for people's tokens." if foreign else "--scope goes with --token.")
-    password = _read_password() if password_stdin else generate_password()
+    password = read_password() if password_stdin else generate_password()
     wish = Wish(email, name, password, workspace, role, superadmin, token, scope or ())
-    account, issued = create_account(terminal, wish)
-    _tell(terminal, account, None if password_stdin else password, issued)
+    account, issued, _ = create_account(terminal, wish)
+    tell_account(terminal, account, None if password_stdin else password, issued)
 
 
 def setup_link(context: typer.Context) -> None:
@@ -92,8 +96,11 @@ def setup_link(context: typer.Context) -> None:
     terminal.finish({"setupLink": link}, framed("Set-up link", link, note))
 
 
-def create_account(terminal: Terminal, wish: Wish) -> "tuple[Account, IssuedToken | None]":
-    """Create the account, and its token if one is wished for. Raises: CommandError."""
+def create_account(terminal: Terminal, wish: Wish) -> "tuple[Account, IssuedToken | None, str | None]":
+    """Create the account, its token if one is wished for, and the link that sets a missing password.
+
+    Raises: CommandError.
+    """
     from agenthifive.cli.database import at_desk
 
     return at_desk(terminal, lambda desk: _create(desk, wish))
@@ -105,11 +112,10 @@ def generate_password() -> str:
     return "-".join(groups)
 
 
-async def _create(desk: "Desk", wish: Wish) -> "tuple[Account, IssuedToken | None]":
-    from agenthifive.people.model import Owner
-    from agenthifive.people.tokens import NewToken
+async def _create(desk: "Desk", wish: Wish) -> "tuple[Account, IssuedToken | None, str | None]":
+    from agenthifive.people.links import SET_PASSWORD_TTL_S
 
-    async with _people(desk) as people, desk.unit() as unit:
+    async with open_people(desk) as people, desk.unit() as unit:
         account = await people.accounts.create_user(
             unit,
             wish.email,
@@ -119,22 +125,31 @@ async def _create(desk: "Desk", wish: Wish) -> "tuple[Account, IssuedToken | Non
             wish.role or Role.VIEWER,
             is_superadmin=wish.is_superadmin,
         )
-        if not wish.has_token:
-            return account, None
-        if not wish.scopes:
-            return account, await people.setup.create_first_token(unit, account, via=_VIA)
-        new = NewToken("Command line", [word for word in PAT_SCOPES if word in wish.scopes])
-        owner = Owner(account.user.id, account.workspace_id)
-        return account, await people.tokens.create(unit, owner, account.role, new, via=_VIA)
+        issued = await _issue_token(people, unit, account, wish) if wish.has_token else None
+        if wish.password is not None:
+            return account, issued, None
+        return account, issued, await people.admin.issue_link(unit, account.user.id, SET_PASSWORD_TTL_S)
+
+
+async def _issue_token(people: "People", unit: "Unit", account: "Account", wish: Wish) -> "IssuedToken":
+    from agenthifive.people.model import Owner
+    from agenthifive.people.tokens import NewToken
+
+    if not wish.scopes:
+        return await people.setup.create_first_token(unit, account, via=_VIA)
+    new = NewToken("Command line", [word for word in PAT_SCOPES if word in wish.scopes])
+    owner = Owner(account.user.id, account.workspace_id)
+    return await people.tokens.create(unit, owner, account.role, new, via=_VIA)
 
 
 async def _issue_link(desk: "Desk") -> str:
-    async with _people(desk) as people, desk.unit() as unit:
+    async with open_people(desk) as people, desk.unit() as unit:
         return await people.setup.issue_link(unit)
 
 
 @asynccontextmanager
-async def _people(desk: "Desk") -> "AsyncIterator[People]":
+async def open_people(desk: "Desk") -> "AsyncIterator[People]":
+    """The people room of a desk, for the length of a block. Raises: CommandError."""
     from agenthifive.audit.flood import FloodGate
     from agenthifive.key_reading import read_keyring
     from agenthifive.operations.ratelimit import RateLimiter
@@ -152,7 +167,14 @@ async def _people(desk: "Desk") -> "AsyncIterator[People]":
         people.close()
 
 
-def _tell(terminal: Terminal, account: "Account", password: str | None, issued: "IssuedToken | None") -> None:
+def tell_account(
+    terminal: Terminal,
+    account: "Account",
+    password: str | None,
+    issued: "IssuedToken | None",
+    link: str | None = None,
+) -> None:
+    """Say what was made; secrets are shown this once."""
     from agenthifive.ids import wire_time
 
     user = account.user
@@ -162,12 +184,14 @@ def _tell(terminal: Terminal, account: "Account", password: str | None, issued: 
         "role": account.role,
         "password": password,
         "token": None,
-    }
+    } | ({} if link is None else {"setPasswordUrl": link})
     lines = [f"{user.name} <{user.email}> is {account.role} of workspace {account.workspace_id}."]
     if user.platform_role == "superadmin":
         lines.append("They may administer the instance.")
     if password is not None:
         lines += ["", framed("Password", password, "Shown this once. Hand it over safely.")]
+    if link is not None:
+        lines += ["", framed("Set the password", link, "It works once, for 24 hours. Hand it over safely.")]
     if issued is not None:
         expires_at = wire_time(issued.token.expires_at)
         data["token"] = {"plainToken": issued.plain, "scopes": list(issued.token.scopes), "expiresAt": expires_at}
@@ -176,7 +200,8 @@ def _tell(terminal: Terminal, account: "Account", password: str | None, issued: 
     terminal.finish(data, "\n".join(lines))
 
 
-def _read_password() -> str:
+def read_password() -> str:
+    """The password on standard input. Raises: CommandError."""
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
         raise misused("--password-stdin found no password on standard input.")

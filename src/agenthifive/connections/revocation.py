@@ -119,6 +119,21 @@ class Revocations:
         at_provider, _ = await self._finish(unit, cut)
         return audit_id, at_provider
 
+    async def end_workspace(self, unit: Unit, workspace_id: str) -> int:
+        """Cut off every connection of a workspace that goes, within the caller's transaction; how many that were.
+
+        The job asks the providers: what waits for them outlives the workspace.
+        """
+        link, number = await unit.begin(), 0
+        for connection_id in await revocation_store.list_live(link, workspace_id):
+            held = await store.lock_held(link, workspace_id, connection_id)
+            if held is None or held.status is ConnectionStatus.REVOKED:
+                continue
+            _, metadata = await self._cut(link, held, "deleted")
+            unit.record(AuditAction.CONNECTION_REVOKED, metadata, connection_id=held.id, workspace_id=workspace_id)
+            number += 1
+        return number
+
     async def retry_due(self, unit: Unit) -> int:
         """Try again what is due at providers; how many were tried. No transaction is open while a provider is asked."""
         for number in range(_BATCH):

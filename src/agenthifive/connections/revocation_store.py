@@ -15,6 +15,9 @@ from agenthifive.db.database import Connection as Link
 RETRY_WAITS_S: Final = (60, 300, 1800, 7200, 43_200)
 """How long after each attempt the next one follows; then only the end after 24 hours is left."""
 
+LIST_LIVE: Final = """
+    SELECT id::text FROM t_connections WHERE workspace_id = %(workspace_id)s AND status <> 'revoked' ORDER BY id
+"""
 REVOKE: Final = """
     UPDATE t_connections
        SET status = 'revoked', status_reason = %(reason)s, encrypted_tokens = NULL, encrypted_tokens_kid = NULL,
@@ -71,6 +74,12 @@ LAST_VENDED: Final = """
          ORDER BY "timestamp" DESC LIMIT 10000)
     SELECT max(at) FROM vended WHERE connection_id = %(connection_id)s
 """
+
+
+async def list_live(link: Link, workspace_id: str) -> list[str]:
+    """The connections of a workspace that still have a credential."""
+    cursor = await link.execute(LIST_LIVE, {"workspace_id": workspace_id})
+    return [row[0] for row in await cursor.fetchall()]
 
 
 async def revoke(link: Link, held: Held, reason: str) -> int:

@@ -90,6 +90,10 @@ class Database:
         await self._configure(connection)
         return connection
 
+    def synchronous(self) -> psycopg.Connection[TupleRow]:
+        """A connection for a thread, outside the pool; its holder closes it. Blocks. Raises: psycopg.Error."""
+        return psycopg.connect(self._dsn)
+
     def batch(self, run: Run[Question, Answer]) -> Batch[Question, Answer]:
         """The way to ask this kind of question, many at once; one connection a kind, closed with the database."""
         made = self._batches.get(run)

@@ -21,6 +21,7 @@ from agenthifive.db.unit import Signature, Unit
 from agenthifive.edge.body import read_body
 from agenthifive.edge.callers import PUBLIC, Access, Caller, RoleRule, authorise
 from agenthifive.edge.context import CONTEXT_KEY, Context
+from agenthifive.edge.frozen import Frozen
 from agenthifive.errors import AppError
 from agenthifive.vault.hashing import constant_time_equal
 from agenthifive.words import AuditAction, PrincipalType, RateLimit, Scope
@@ -50,10 +51,13 @@ class Gatekeeper(Protocol):
 class Edge:
     """What routes find at `app.state.edge`."""
 
-    def __init__(self, database: Database, chain: AdminChain, gatekeeper: Gatekeeper) -> None:
+    def __init__(
+        self, database: Database, chain: AdminChain, gatekeeper: Gatekeeper, frozen: Frozen | None = None
+    ) -> None:
         self.database = database
         self.chain = chain
         self.gatekeeper = gatekeeper
+        self.frozen = Frozen() if frozen is None else frozen
 
     def unit(self, context: Context, caller: Caller | None, *, read_only: bool) -> Unit:
         """A unit of work signed with the caller's name."""
@@ -174,6 +178,7 @@ class DeclaredRoute(APIRoute):
         caller = await edge.gatekeeper.authenticate(request, context)
         try:
             authorise(caller, self.access, time.time())
+            edge.frozen.check_caller(caller, request.method)
             if caller.csrf is not None and request.method in _UNSAFE and not self.path.startswith("/api/auth/"):
                 check_csrf(request, caller.csrf)
         except AppError as error:

@@ -19,7 +19,7 @@ from agenthifive.vault.sealed_columns import SEALED_COLUMNS, SealedColumn
 NO_KID: Final = "v1"
 """How records without a kid are counted: envelopes of version 1 name no key."""
 
-KEYS_WORKSPACE: Final = "00000000-0000-0000-0000-000000000000"
+KEYS_WORKSPACE: Final = "00000000-0000-0000-0000-000000000001"
 """The workspace of nobody, under which the change feed tells every process to load its keys again."""
 
 _LOCK: Final = 0x61683503

@@ -58,6 +58,7 @@ class Metrics:
         build.labels(version, git_sha).set(1)
         self._requests = _Requests()
         self.registry.register(self._requests)
+        self.frozen = Gauge("agenthifive_frozen", "What is stopped", ["scope"], registry=self.registry)
         self.gauges = {name: Gauge(f"agenthifive_{name}", says, registry=self.registry) for name, says in _GAUGES}
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
-from agenthifive.ids import wire_time
 from agenthifive.people import (
     account_api,
+    admin_api,
+    invitations_api,
     passkey_api,
     programs_api,
     registration_api,
@@ -18,10 +19,10 @@ from agenthifive.people import (
     social_api,
     tokens_api,
     totp_api,
+    workspaces_api,
 )
 from agenthifive.people.browser import PeopleOf
-from agenthifive.people.model import Membership
-from agenthifive.words import PAT_SCOPES, PrincipalType, Scope
+from agenthifive.words import PAT_SCOPES, PrincipalType
 
 routes: Final = Routes("people")
 _PARTS: Final = (
@@ -33,6 +34,9 @@ _PARTS: Final = (
     sign_in_api,
     registration_api,
     account_api,
+    workspaces_api,
+    invitations_api,
+    admin_api,
 )
 for _each in _PARTS:
     routes.router.routes.extend(_each.routes.router.routes)
@@ -40,12 +44,15 @@ for _each in _PARTS:
 
 @routes.get("/v1/me", errors=["not_a_member"])
 async def get_me(
-    caller: Annotated[Caller, may(needs_factor=False)], unit: UnitOfRequest, people: PeopleOf
+    caller: Annotated[Caller, may(needs_workspace=False, needs_factor=False)], unit: UnitOfRequest, people: PeopleOf
 ) -> JsonAnswer:
-    """Who is calling, in which workspace, with which rights."""
+    """Who is calling, in which workspace, with which rights; a person may be in none."""
     connection = await unit.begin()
     user = await people.find_user(connection, str(caller.user_id))
-    workspace = await people.find_workspace(connection, user.id, caller.workspace_id)
+    workspace = None
+    if caller.workspace_id:
+        found = await people.workspaces.find(connection, user.id, caller.workspace_id)
+        workspace = {"id": found.id, "name": found.name, "role": found.role}
     principal: dict[str, Any] = {"kind": caller.kind, "scopes": ["*"]}
     if caller.kind is PrincipalType.PAT:
         principal["scopes"] = [scope for scope in PAT_SCOPES if scope in caller.scopes]
@@ -59,43 +66,7 @@ async def get_me(
                 "platformRole": user.platform_role,
                 "twoFactor": await people.second_factors.has_any(connection, user.id),
             },
-            "workspace": {"id": workspace.id, "name": workspace.name, "role": workspace.role},
+            "workspace": workspace,
             "principal": principal,
         }
     )
-
-
-@routes.get("/v1/workspaces")
-async def list_workspaces(
-    caller: Annotated[Caller, may(pats=False)], unit: UnitOfRequest, people: PeopleOf
-) -> JsonAnswer:
-    """The workspaces the caller belongs to."""
-    memberships = await people.list_workspaces(await unit.begin(), str(caller.user_id))
-    return JsonAnswer(
-        {
-            "workspaces": [
-                {"id": one.id, "name": one.name, "role": one.role, "createdAt": wire_time(one.created_at)}
-                for one in memberships
-            ]
-        }
-    )
-
-
-@routes.get("/v1/workspaces/current", errors=["not_a_member"])
-async def get_workspace(
-    caller: Annotated[Caller, may(Scope.WORKSPACE_READ)], unit: UnitOfRequest, people: PeopleOf
-) -> JsonAnswer:
-    """The workspace the caller acts in."""
-    workspace = await people.find_workspace(await unit.begin(), str(caller.user_id), caller.workspace_id)
-    return JsonAnswer(_workspace_members(workspace))
-
-
-def _workspace_members(workspace: Membership) -> dict[str, Any]:
-    return {
-        "id": workspace.id,
-        "name": workspace.name,
-        "ownerId": workspace.owner_id,
-        "createdAt": wire_time(workspace.created_at),
-        "updatedAt": wire_time(workspace.updated_at),
-        "role": workspace.role,
-    }

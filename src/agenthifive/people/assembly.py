@@ -73,6 +73,7 @@ def read_options(settings: Settings) -> PeopleOptions:
         reset_mails_per_hour=settings.rate_limit_password_reset_per_hour,
         turnstile_site_key=settings.turnstile_site_key,
         admin_email=_read_admin_email(settings.admin_email),
+        workspace_creation=settings.workspace_creation,
         require_two_factor=settings.two_factor_rule,
     )
 

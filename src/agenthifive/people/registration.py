@@ -64,15 +64,3 @@ class Invitations(Protocol):
 
     async def awaits(self, connection: Connection, email: Email) -> bool:
         """Whether an invitation to this address can be used: whoever is invited gets no workspace of their own."""
-
-
-class NoInvitations:
-    """Implements `Invitations` where nobody can be invited."""
-
-    async def invites(self, connection: Connection, token: str, email: Email) -> bool:
-        """No."""
-        return False
-
-    async def awaits(self, connection: Connection, email: Email) -> bool:
-        """No."""
-        return False

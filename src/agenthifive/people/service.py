@@ -14,10 +14,12 @@ from agenthifive.operations.jobs import Job
 from agenthifive.operations.ratelimit import RateLimiter
 from agenthifive.people import store
 from agenthifive.people.accounts import Accounts
+from agenthifive.people.admin import Admin
 from agenthifive.people.entrance import Entrance
 from agenthifive.people.errands import Errands
 from agenthifive.people.failures import Failures
 from agenthifive.people.first_admin import FirstAdmin
+from agenthifive.people.invitations import Invitations
 from agenthifive.people.jobs import SWEEP_PERIOD_S, sweep_ended
 from agenthifive.people.model import Email, Membership, User
 from agenthifive.people.own_account import OwnAccount
@@ -25,7 +27,7 @@ from agenthifive.people.passkeys import Passkeys
 from agenthifive.people.passwords import Passwords
 from agenthifive.people.pending import PendingSignIns
 from agenthifive.people.recovery import Recovery
-from agenthifive.people.registration import NOBODY, Invitations, NoInvitations, Registration
+from agenthifive.people.registration import NOBODY, Registration
 from agenthifive.people.second_factors import SecondFactors
 from agenthifive.people.second_step import SecondStep
 from agenthifive.people.sessions import SessionKeys, Sessions
@@ -36,6 +38,7 @@ from agenthifive.people.tokens import Tokens
 from agenthifive.people.totp import Totp
 from agenthifive.people.turnstile import Turnstile
 from agenthifive.people.webauthn import RelyingParty
+from agenthifive.people.workspaces import Workspaces
 from agenthifive.vault.browser_seal import BrowserSeal
 from agenthifive.vault.keyring import Keyring
 
@@ -58,6 +61,7 @@ class PeopleOptions:
     password_min_length: int = 12
     sign_in_lock_after: int = 5
     registration: Registration = NOBODY
+    workspace_creation: str = "superadmin"
     reset_mails_per_hour: int = 3
     turnstile_site_key: str | None = None
     admin_email: Email | None = None
@@ -73,7 +77,6 @@ class Doors:
 
     mailer: Mailer = field(default_factory=ConsoleMailer)
     turnstile: Turnstile | None = None
-    invitations: Invitations = field(default_factory=NoInvitations)
 
 
 class People:
@@ -108,8 +111,11 @@ class People:
         self.errands = Errands()
         self.registration = options.registration
         self._options = options
-        self.accounts = Accounts(self.passwords, options.registration, doors.invitations)
         self.entrance = Entrance(self.sessions, self.pendings)
+        self.invitations = Invitations(
+            options.web_url, options.registration, self.passwords, self.entrance, doors.mailer
+        )
+        self.accounts = Accounts(self.passwords, options.registration, self.invitations)
         self.sign_in = SignIn(self.passwords, self.sessions, self.entrance, failures, options.sign_in_lock_after)
         self.second_factors = SecondFactors()
         self.totp = Totp(keyring)
@@ -120,7 +126,7 @@ class People:
         self.setup = SetUp(options.web_url, self.passwords, self.sessions, self.tokens, options.release)
         web_url = options.web_url
         self.sign_up = SignUp(
-            web_url, self.passwords, options.registration, doors.invitations, doors.turnstile, doors.mailer, limiter
+            web_url, self.passwords, options.registration, self.invitations, doors.turnstile, doors.mailer, limiter
         )
         self.recovery = Recovery(
             web_url,
@@ -134,6 +140,8 @@ class People:
         )
         self.own_account = OwnAccount(web_url, self.passwords, self.sessions, self.sign_in, doors.mailer)
         self.first_admin = self._make_first_admin()
+        self.workspaces = Workspaces(options.workspace_creation)
+        self.admin = Admin(web_url, self.accounts, self.workspaces, self.second_factors)
         self.cookie_name = self.sessions.cookie_name
         self.caller_by_session = self.sessions.caller_by_session
         self.caller_by_pat = self.tokens.caller_by_pat
@@ -182,10 +190,3 @@ class People:
     async def list_workspaces(self, connection: Connection, user_id: str) -> list[Membership]:
         """The workspaces somebody belongs to, the one joined first at the head."""
         return await store.list_memberships(connection, user_id)
-
-    async def find_workspace(self, connection: Connection, user_id: str, workspace_id: str) -> Membership:
-        """A workspace as one of its members sees it. Raises: AppError (403) when they are no member any more."""
-        membership = await store.find_membership(connection, user_id, workspace_id)
-        if membership is None:
-            raise AppError("not_a_member", "You are no member of this workspace any more. Pick another workspace.")
-        return membership
