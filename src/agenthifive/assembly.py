@@ -59,7 +59,7 @@ from agenthifive.people import api as people_api
 from agenthifive.people import device_store
 from agenthifive.people import pages as people_pages
 from agenthifive.people.assembly import make_people, make_programs, make_social
-from agenthifive.people.programs_api import Programs
+from agenthifive.people.state import Programs
 from agenthifive.policies import api as policies_api
 from agenthifive.settings import Settings
 from agenthifive.words import RateLimit

@@ -41,14 +41,20 @@ async def browser() -> AsyncIterator[Browser]:
         await opened.close()
 
 
+@pytest.fixture
+def environ() -> dict[str, str]:
+    """Settings of the application; a module may ask for others."""
+    return {}
+
+
 @pytest_asyncio.fixture
-async def place(worker_id: str, tmp_path: Path) -> AsyncIterator[Place]:
+async def place(worker_id: str, tmp_path: Path, environ: dict[str, str]) -> AsyncIterator[Place]:
     """An application nobody has set up yet, behind a port of its own; its address is `app.settings.web_url`."""
     with fresh_database(f"browser_{worker_id}") as made:
         listener = socket.create_server(("127.0.0.1", 0))
         origin = f"http://localhost:{listener.getsockname()[1]}"
         async with (
-            run_application(made.app_dsn, tmp_path, has_owner=False, WEB_URL=origin) as running,
+            run_application(made.app_dsn, tmp_path, has_owner=False, **{**environ, "WEB_URL": origin}) as running,
             listening(running.app.gate, listener),
         ):
             yield running

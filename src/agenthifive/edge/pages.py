@@ -12,6 +12,8 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from agenthifive.ids import wire_time
+
 _WEB: Final = Path(__file__).parents[1] / "web"
 _MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript"}
 
@@ -34,9 +36,11 @@ _templates: Final = Environment(
     lstrip_blocks=True,
 )
 
+_templates.filters["instant"] = wire_time
+
 
 def render(template: str, status: int = 200, *, has_token: bool = False, **values: Any) -> HTMLResponse:
-    """A page.
+    """A page. Templates write instants with the filter `instant`.
 
     Shapes: has_token: whether the page's address holds a token, which must not travel on as a referrer.
     """

@@ -18,12 +18,12 @@ from agenthifive.people.exchange import SessionTokens
 from agenthifive.people.github import GithubProvider
 from agenthifive.people.model import Email, read_email, read_name
 from agenthifive.people.oidc import OpenIdProvider, Provider
-from agenthifive.people.programs_api import Programs
 from agenthifive.people.provider_http import ProviderHttp
 from agenthifive.people.providers import Client, OpenIdRule
 from agenthifive.people.registration import Registration
 from agenthifive.people.service import Doors, People, PeopleOptions
 from agenthifive.people.social import Social
+from agenthifive.people.state import Programs
 from agenthifive.people.turnstile import Turnstile
 from agenthifive.settings import Settings
 from agenthifive.vault.browser_seal import BrowserSeal

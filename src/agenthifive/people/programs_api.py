@@ -4,10 +4,9 @@ Source: contract/http.md sections 13 and 14.4.
 """
 
 import time
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Request
+from fastapi import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -18,10 +17,10 @@ from agenthifive.edge.routing import Routes, UnitOfRequest, check_csrf, may
 from agenthifive.errors import AppError
 from agenthifive.ids import is_id, wire_time, wire_time_of
 from agenthifive.people.browser import PeopleOf, refuse_foreign_origin, session_cookie
-from agenthifive.people.device import INTERVAL_S, TTL_S, Approval, DeviceLogins, StillWaiting, shown
-from agenthifive.people.exchange import SessionTokens
+from agenthifive.people.device import INTERVAL_S, TTL_S, Approval, StillWaiting, shown
 from agenthifive.people.model import Membership, read_name
 from agenthifive.people.service import People
+from agenthifive.people.state import ProgramsOf
 from agenthifive.people.tokens import DAYS_DEFAULT, DAYS_MAX, needs_recent_sign_in, usable_scopes
 from agenthifive.people.tokens_api import RECENT_S, Scopes, scopes_of
 from agenthifive.words import PAT_DEFAULT_SCOPES, PAT_SCOPES, AuditAction, RateLimit, Role, Scope
@@ -30,22 +29,6 @@ routes: Final = Routes("people")
 DEVICE_PATH: Final = "/device"
 _CLIENT_NAME: Final = "Command line"
 _RECENT: Final = Access(pats=False, sessions_only=True, recent_s=RECENT_S)
-
-
-@dataclass(frozen=True, slots=True)
-class Programs:
-    """What these routes find at `app.state.programs`."""
-
-    session_tokens: SessionTokens
-    device_logins: DeviceLogins
-
-
-def _programs_of(request: Request) -> Programs:
-    programs: Programs = request.app.state.programs
-    return programs
-
-
-ProgramsOf = Annotated[Programs, Depends(_programs_of)]
 
 
 class _Body(BaseModel):

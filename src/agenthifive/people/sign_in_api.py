@@ -26,7 +26,7 @@ from agenthifive.people.browser import (
 )
 from agenthifive.people.entrance import SecondFactorNeeded
 from agenthifive.people.setup import FirstPerson
-from agenthifive.people.social_api import SocialOf
+from agenthifive.people.state import SocialOf
 from agenthifive.words import AuditAction, RateLimit
 
 routes: Final = Routes("people")

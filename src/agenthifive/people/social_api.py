@@ -4,7 +4,7 @@ import time
 from typing import Annotated, Final
 from urllib.parse import parse_qsl, urlencode
 
-from fastapi import Depends, Request
+from fastapi import Request
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +30,7 @@ from agenthifive.people.providers import APPLE, CALLBACK_PATH
 from agenthifive.people.redirects import require_own_path
 from agenthifive.people.service import People
 from agenthifive.people.social import Reply, Social, SocialRefused
+from agenthifive.people.state import SocialOf
 from agenthifive.words import AuditAction, RateLimit
 
 RECENT_S: Final = 600
@@ -40,15 +41,6 @@ _FIELDS_MAX: Final = 16
 _HEADERS: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 routes: Final = Routes("people")
-
-
-def social_of(request: Request) -> Social:
-    """Sign-in with accounts elsewhere, of the application that serves this request."""
-    social: Social = request.app.state.social
-    return social
-
-
-SocialOf = Annotated[Social, Depends(social_of)]
 
 
 class ProviderBody(BaseModel):
