@@ -17,6 +17,8 @@ import psycopg
 from agenthifive.db import embedded, migrate
 from agenthifive.ids import new_id
 from agenthifive.vault.keyring import Keyring
+from agenthifive.vault.signing import new_rsa_pem
+from agenthifive.vault.token_keys import one_line
 from bench.account import Agent, Connection, egress_settings, open_account
 from bench.instance import Instance
 
@@ -80,7 +82,10 @@ def two_replicas(
         "REENCRYPT_MAX_ROWS_PER_SECOND": str(rows_per_s),
     }
     key = os.urandom(32)
-    env = f"ENCRYPTION_KEY={key.hex()}\nBETTER_AUTH_SECRET={os.urandom(32).hex()}\n"
+    env = (
+        f"ENCRYPTION_KEY={key.hex()}\nBETTER_AUTH_SECRET={os.urandom(32).hex()}\n"
+        f"JWT_PRIVATE_KEY={one_line(new_rsa_pem()).reveal()}\n"
+    )
     with contextlib.ExitStack() as stack:
         survivor = _home(stack, "a", settings, env, log)
         mortal = _home(stack, "b", {**settings, "WEB_URL": survivor.base}, env, log)

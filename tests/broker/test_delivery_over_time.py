@@ -380,6 +380,7 @@ class TestDatabaseFaults:
                 answer = await bot.execute()
                 assert answer.status_code in (200, 503)
         await self._recovers(bot)
+        await world.database._pool.check()  # what no call used since is dead as well
 
     async def test_the_log_lost_between_intent_and_outcome(self, world: World) -> None:
         bot = await world.ready()

@@ -9,13 +9,11 @@ import pytest
 import pytest_asyncio
 
 from agenthifive.edge.callers import admits_role
-from agenthifive.edge.routing import DeclaredRoute
 from agenthifive.ids import new_id
 from agenthifive.words import PAT_SCOPES, Role
 from application import Place, run_application
+from contract.routes import UNKNOWN, walk
 from databases import fresh_database
-
-UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -23,18 +21,6 @@ async def place(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
     with fresh_database(f"walk_{worker_id}") as made:
         async with run_application(made.app_dsn, tmp_path_factory.mktemp("home")) as running:
             yield running
-
-
-def walk(place: Place) -> list[tuple[DeclaredRoute, str, str]]:
-    """Every declared route with a method and a path whose ids exist nowhere."""
-    found = []
-    for route in place.app.management.router.routes:
-        assert isinstance(route, DeclaredRoute)
-        path = route.path
-        for name in route.param_convertors:
-            path = path.replace("{" + name + "}", UNKNOWN).replace("{" + name + ":path}", UNKNOWN)
-        found += [(route, method, path) for method in sorted(route.methods - {"HEAD"})]
-    return found
 
 
 async def counts(place: Place) -> list[tuple[object, ...]]:
@@ -53,8 +39,8 @@ async def test_the_walk_covers_the_whole_table(place: Place) -> None:
 
 async def test_without_a_credential_every_route_but_the_public_ones_answers_401(place: Place) -> None:
     before = await counts(place)
-    for route, method, path in walk(place):
-        if route.access.is_public:
+    for access, method, path in walk(place):
+        if access.is_public:
             continue
         answer = await place.ask(method, path, body={} if method != "GET" else None)
         assert (answer.status_code, answer.json()["code"].lower()) == (401, "authentication_required"), (method, path)
@@ -66,8 +52,8 @@ async def test_without_a_credential_every_route_but_the_public_ones_answers_401(
 async def test_agents_reach_no_route_that_is_not_declared_for_them(place: Place) -> None:
     _, token = await place.add_agent()
     before = await counts(place)
-    for route, method, path in walk(place):
-        if route.access.is_public or route.access.agents:
+    for access, method, path in walk(place):
+        if access.is_public or access.agents:
             continue
         answer = await place.ask(method, path, token, body={} if method != "GET" else None)
         assert (answer.status_code, answer.json()["code"].lower()) == (403, "agent_not_allowed"), (method, path)
@@ -77,8 +63,7 @@ async def test_agents_reach_no_route_that_is_not_declared_for_them(place: Place)
 
 
 async def test_a_token_without_the_scope_is_told_which_one_it_lacks(place: Place) -> None:
-    for route, method, path in walk(place):
-        access = route.access
+    for access, method, path in walk(place):
         if access.is_public or access.scope is None or not access.pats:
             continue
         others = tuple(scope for scope in PAT_SCOPES if scope is not access.scope)
@@ -93,8 +78,7 @@ async def test_a_role_that_is_too_low_is_refused_before_any_look_up(place: Place
         if role is Role.OWNER:
             continue
         token = await place.add_pat(await place.add_person(role))
-        for route, method, path in walk(place):
-            access = route.access
+        for access, method, path in walk(place):
             if access.is_public or not access.pats or admits_role(access.role, role):
                 continue
             answer = await place.ask(method, path, token, body={} if method != "GET" else None)
@@ -104,8 +88,8 @@ async def test_a_role_that_is_too_low_is_refused_before_any_look_up(place: Place
 
 async def test_routes_for_people_refuse_tokens(place: Place) -> None:
     token = await place.add_pat(place.owner_id)
-    for route, method, path in walk(place):
-        if route.access.is_public or route.access.pats:
+    for access, method, path in walk(place):
+        if access.is_public or access.pats:
             continue
         answer = await place.ask(method, path, token, body={} if method != "GET" else None)
         assert (answer.status_code, answer.json()["code"].lower()) in ((403, "pat_not_allowed"), (403, "agent_only"))
@@ -129,8 +113,8 @@ async def test_ids_of_another_workspace_answer_like_unknown_ones(place: Place) -
     ids = {"agent": agent_id, "connection": connection_id, "policy": policy.json()["policy"]["id"]}
     before = await counts(place)
     walked = 0
-    for route, method, path in walk(place):
-        if UNKNOWN not in path or route.access.is_public or not route.access.pats:
+    for access, method, path in walk(place):
+        if UNKNOWN not in path or access.is_public or not access.pats:
             continue
         for known in ids.values():
             body = {} if method != "GET" else None

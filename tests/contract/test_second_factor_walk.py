@@ -8,13 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from agenthifive.edge.routing import DeclaredRoute
 from agenthifive.people.entrance import Proof, SignedIn
 from application import Place, run_application
+from contract.routes import BROKERED, walk
 from databases import fresh_database
 
-UNKNOWN = "00000000-0000-4000-8000-000000000000"
-BROKERED = (("POST", "/v1/vault/execute"), ("GET", "/v1/vault/llm/openai/models"))
 DEMANDED = (403, "two_factor_required")
 
 
@@ -37,23 +35,18 @@ async def open_session(place: Place) -> dict[str, str]:
     return {**headers, "x-ah5-csrf": answer.json()["token"]}
 
 
-def walk(place: Place, *, by_token: bool) -> list[tuple[str, str]]:
+def demanding(place: Place, *, by_token: bool) -> list[tuple[str, str]]:
     """What a person may call who has a second factor, apart from what leads to one."""
-    found = []
-    for route in place.app.management.router.routes:
-        assert isinstance(route, DeclaredRoute)
-        access = route.access
-        if not access.is_public and access.needs_factor and (access.pats if by_token else access.persons):
-            path = route.path
-            for name in route.param_convertors:
-                path = path.replace("{" + name + "}", UNKNOWN).replace("{" + name + ":path}", UNKNOWN)
-            found += [(method, path) for method in sorted((route.methods or set()) - {"HEAD"})]
-    return found
+    return [
+        (method, path)
+        for access, method, path in walk(place)
+        if not access.is_public and access.needs_factor and (access.pats if by_token else access.persons)
+    ]
 
 
 async def test_a_session_without_a_factor_is_refused_everywhere(place: Place) -> None:
     headers = await open_session(place)
-    walked = [*walk(place, by_token=False), *BROKERED]
+    walked = [*demanding(place, by_token=False), *BROKERED]
     assert len(walked) > 40
     for method, path in walked:
         answer = await place.ask(method, path, body={} if method != "GET" else None, headers=headers)
@@ -62,7 +55,7 @@ async def test_a_session_without_a_factor_is_refused_everywhere(place: Place) ->
 
 async def test_a_token_of_a_person_without_a_factor_is_refused_everywhere(place: Place) -> None:
     token = await place.add_pat(place.owner_id)
-    walked = [*walk(place, by_token=True), *BROKERED]
+    walked = [*demanding(place, by_token=True), *BROKERED]
     assert len(walked) > 30
     for method, path in walked:
         answer = await place.ask(method, path, token, body={} if method != "GET" else None)

@@ -131,9 +131,10 @@ WEB_FILES: Mapping[str, str] = {
     "operations/server.py": "runs the server",
     "notify/texts.py": "mails are rendered from a template as pages are",
     "people/browser.py": "cookies of the sign-in routes and pages",
+    "people/state.py": "finds the parts of the room for its routes",
     "agents/bodies.py": "the token exchange takes forms as well as JSON",
     "assembly.py": "puts the application together",
     "app.py": "the same",
     "cli/instance.py": "prints the OpenAPI document without a server",
 }
-"""Files besides `api.py`, `*_api.py` and `pages.py` that may know the web framework, and why."""
+"""Files besides `api.py`, `*_api.py`, `pages.py` and `*_pages.py` that may know the web framework, and why."""

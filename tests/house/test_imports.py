@@ -68,7 +68,7 @@ def test_only_routes_and_the_listed_files_know_the_web_framework() -> None:
         module.file
         for module in modules()
         if any(each.distribution in WEB_FRAMEWORKS for each in imports_of(module.name))
-        if not module.file.endswith(("/api.py", "_api.py", "/pages.py"))
+        if not module.file.endswith(("/api.py", "_api.py", "/pages.py", "_pages.py"))
     }
     assert using == set(WEB_FILES)
 
@@ -78,7 +78,7 @@ def test_routes_know_no_store_and_no_sql() -> None:
     found = [
         f"{module.path}:{each.line} {module.name} -> {each.target}"
         for module in modules()
-        if module.file.endswith(("/api.py", "_api.py", "/pages.py", "/bodies.py"))
+        if module.file.endswith(("/api.py", "_api.py", "/pages.py", "_pages.py", "/bodies.py"))
         for each in imports_of(module.name)
         if each.target.endswith("store") or each.distribution in ("psycopg", "psycopg_pool")
     ]

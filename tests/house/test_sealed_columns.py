@@ -14,6 +14,7 @@ SECRET_LOOKING = re.compile(
 HASHED = re.compile(r"(_hash|_sha256|_thumbprint)$")
 NO_SECRETS: Mapping[str, str] = {
     "t_users.email_key": "the address in its comparable form",
+    "t_invitations.email_key": "the same",
     "t_sign_in_failures.account_key": "a hash of the address",
     "t_agents.public_key_jwk": "public",
     "t_passkeys.credential_id": "the public name of a passkey",

@@ -9,7 +9,8 @@ from agenthifive.audit.flood import FloodGate
 from agenthifive.notify.mail import Mail
 from agenthifive.operations.ratelimit import RateLimiter
 from agenthifive.people.model import Account
-from agenthifive.people.service import People, PeopleOptions
+from agenthifive.people.registration import Registration
+from agenthifive.people.service import Doors, People, PeopleOptions
 from agenthifive.words import Role
 from people.stage import ADAM, KEYRING, LIMITS, MALLORY, OLGA, RELEASE, SECRET, VERA, WEB_URL, WIDE, Browser, Stage
 
@@ -61,8 +62,10 @@ class Company:
 def make_room(stage: Stage, mailer: Letters | None = None, **options: Any) -> People:
     """The people room of one process, with these settings."""
     limiter = RateLimiter(stage.database, dict.fromkeys(LIMITS, WIDE))
+    if "registration" in options:
+        options["registration"] = Registration.of(options["registration"])
     settings = PeopleOptions(SECRET, WEB_URL, RELEASE, **options)
-    return People(stage.database, limiter, FloodGate(), settings, KEYRING, mailer)
+    return People(stage.database, limiter, FloodGate(), settings, KEYRING, Doors() if mailer is None else Doors(mailer))
 
 
 async def found_company(stage: Stage, people: People) -> Company:

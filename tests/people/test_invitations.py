@@ -104,7 +104,7 @@ async def test_the_mail_carries_the_link_and_the_answer_does_not(stage: Stage) -
     assert answer.json()["delivered"] is True
     assert "inviteUrl" not in answer.json()
     [mail] = letters.posted
-    assert (mail.to, mail.subject) == (NINA, "Invitation to the workspace <b>Works</b>")
+    assert (mail.to, mail.subject) == (NINA, "Invitation to <b>Works</b>")
     assert "<b>" not in mail.html
     token = mail.text.partition("token=")[2].split()[0]
     assert (await accept(company, token)).status_code == 200

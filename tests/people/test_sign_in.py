@@ -10,6 +10,7 @@ import pytest
 from agenthifive.operations.ratelimit import Window
 from agenthifive.people import failures
 from agenthifive.people.model import Account
+from agenthifive.people.registration import Registration
 from agenthifive.vault.hashing import sha256_hex
 from agenthifive.words import Role
 from people.stage import ADAM, AGENT_TOKEN, OLGA, PASSWORD, WEB_URL, Browser, Stage
@@ -36,13 +37,12 @@ async def test_providers(stage: Stage) -> None:
 
 
 async def test_providers_names_every_way_in(stage: Stage) -> None:
-    ways = {"social": ({"id": "oidc", "name": "Acme"},), "turnstile_site_key": "0x4AAA"}
-    people = stage.room(options=ways)
+    people = stage.room(options={"turnstile_site_key": "0x4AAA", "registration": Registration("invite")})
     assert (await stage.browser(people).get("/api/auth/providers")).json() == {
         "email": True,
-        "social": [{"id": "oidc", "name": "Acme"}],
+        "social": [],
         "passkeys": True,
-        "registration": "closed",
+        "registration": "invite",
         "turnstileSiteKey": "0x4AAA",
     }
     people.close()

@@ -7,12 +7,12 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from agenthifive.db.database import Connection
 from agenthifive.notify.console import ConsoleMailer
 from agenthifive.operations.ratelimit import Window
-from agenthifive.people.model import Account, Email
+from agenthifive.people.model import Account
 from agenthifive.people.registration import Registration
 from agenthifive.people.service import People
+from agenthifive.vault.hashing import sha256_hex
 from people.stage import ADAM, OLGA, PASSWORD, VERA, WEB_URL, Browser, Stage
 
 SIGN_UP = "/api/auth/sign-up/email"
@@ -223,30 +223,31 @@ async def test_another_site_registers_nobody(
     assert (await users(stage), stage.postbox.mails) == ([(OLGA, True)], [])
 
 
-class AdamIsInvited:
-    """One invitation, to Adam."""
-
-    async def invites(self, connection: Connection, token: str, email: Email) -> bool:
-        return (token, email.key) == ("invited", ADAM)
-
-    async def awaits(self, connection: Connection, email: Email) -> bool:
-        return email.key == ADAM
+async def invite_adam(stage: Stage, olga: Account) -> str:
+    """Olga invites Adam to her workspace: the token of the link."""
+    await stage.fetch(
+        "INSERT INTO t_invitations (id, workspace_id, email, email_key, role, token_hash, invited_by, expires_at)"
+        " VALUES (gen_random_uuid(), %s, %s, %s, 'approver', %s, %s, now() + interval '1 day') RETURNING id",
+        olga.workspace_id, ADAM, ADAM, sha256_hex("invited"), olga.user.id,
+    )  # fmt: skip
+    return "invited"
 
 
 async def test_an_invited_person_registers_where_only_invitations_count_and_gets_no_workspace(
     stage: Stage, olga: Account
 ) -> None:
-    options = {"registration": Registration("invite")}
-    client = stage.browser(stage.room(options=options, doors={"invitations": AdamIsInvited()}))
-    assert refused(await sign_up(client, VERA, invitation="invited")) == (403, "REGISTRATION_CLOSED")
+    token = await invite_adam(stage, olga)
+    client = stage.browser(stage.room(options={"registration": Registration("invite")}))
+    assert refused(await sign_up(client, VERA, invitation=token)) == (403, "REGISTRATION_CLOSED")
     assert refused(await sign_up(client, invitation="another")) == (403, "REGISTRATION_CLOSED")
-    assert (await sign_up(client, invitation="invited")).status_code == 200
+    assert (await sign_up(client, invitation=token)).status_code == 200
     await client.get(VERIFY, params={"token": stage.postbox.token(ADAM)})
     assert await stage.fetch("SELECT count(*) FROM t_workspaces") == [(1,)]
 
 
 async def test_an_invited_person_gets_no_workspace_where_everybody_may_register(stage: Stage, olga: Account) -> None:
-    client = stage.browser(stage.room(options=OPEN, doors={"invitations": AdamIsInvited()}))
+    await invite_adam(stage, olga)
+    client = stage.browser(stage.room(options=OPEN))
     await sign_up(client)
     assert (await client.get(VERIFY, params={"token": stage.postbox.token(ADAM)})).status_code == 200
     assert await stage.fetch("SELECT count(*) FROM t_workspaces") == [(1,)]

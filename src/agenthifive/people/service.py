@@ -96,14 +96,7 @@ class People:
         self.limiter = limiter
         self.web_url = options.web_url
         self.passwords = Passwords(options.password_min_length)
-        self.sessions = Sessions(
-            database,
-            SessionKeys(options.secret),
-            idle_s=options.session_idle_hours * 3600,
-            max_s=options.session_max_days * 86_400,
-            is_https=options.web_url.startswith("https://"),
-            factor_rule=options.require_two_factor,
-        )
+        self.sessions = _make_sessions(database, options)
         seal, failures = BrowserSeal(options.secret), Failures(flood)
         self.pendings = PendingSignIns(seal)
         self.tokens = Tokens(database, options.require_two_factor)
@@ -190,3 +183,14 @@ class People:
     async def list_workspaces(self, connection: Connection, user_id: str) -> list[Membership]:
         """The workspaces somebody belongs to, the one joined first at the head."""
         return await store.list_memberships(connection, user_id)
+
+
+def _make_sessions(database: Database, options: PeopleOptions) -> Sessions:
+    return Sessions(
+        database,
+        SessionKeys(options.secret),
+        idle_s=options.session_idle_hours * 3600,
+        max_s=options.session_max_days * 86_400,
+        is_https=options.web_url.startswith("https://"),
+        factor_rule=options.require_two_factor,
+    )
