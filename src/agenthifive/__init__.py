@@ -1,3 +1,3 @@
 """AgentHiFive: delegate authority to AI agents without handing over credentials."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -40,7 +40,7 @@ SECRET = b"a secret of the tests that is long enough"
 PASSWORD = "orchid-lantern-gravel-77"
 OLGA, ADAM, VERA, MALLORY = "olga@example.com", "adam@example.com", "vera@example.com", "mallory@evil.test"
 AGENT_TOKEN = "ah5t_" + "b" * 43
-RELEASE = {"version": "0.1.0", "gitSha": "abc", "revision": "0002"}
+RELEASE = {"version": "0.2.0", "gitSha": "abc", "revision": "0002"}
 EMPTY = """
     WITH links AS (DELETE FROM t_one_time_links), tries AS (DELETE FROM t_sign_in_failures),
          hits AS (DELETE FROM t_rate_limits), workspaces AS (DELETE FROM t_workspaces), users AS (DELETE FROM t_users)

@@ -19,6 +19,7 @@
     } else if (event.target.dataset.codes !== undefined) {
       show("[data-codes-list]", body.recoveryCodes.join("\n"));
     } else if (event.target.id === "invite") {
+      document.getElementById("waiting").hidden = true;
       show(body.delivered ? "[data-delivered]" : "[data-undelivered]");
       if (body.inviteUrl) show("[data-link]", body.inviteUrl);
     }
