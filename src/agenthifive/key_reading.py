@@ -23,15 +23,6 @@ from agenthifive.vault.secret import Secret
 EXTRAS: Final[Mapping[str, str]] = {"azure-kv": "azure", "aws-kms": "aws", "gcp-kms": "gcp", "vault-transit": "vault"}
 """Managed mode -> the extra that brings its client library."""
 
-ACTIVE_VARIABLES: Final[Mapping[str, str]] = {
-    "env": "ENCRYPTION_KEY",
-    "azure-kv": "AZURE_KV_WRAPPED_DEK_SECRET",
-    "aws-kms": "AWS_KMS_WRAPPED_DEK",
-    "gcp-kms": "GCP_KMS_WRAPPED_DEK",
-    "vault-transit": "VAULT_WRAPPED_DEK",
-}
-"""Mode -> the variable with the active key; its previous keys stand in the same name with `_PREVIOUS`."""
-
 
 def load_ring(settings: Settings) -> tuple[bytes, ...]:
     """The data keys of these settings, the active one first.

@@ -83,6 +83,15 @@ async def test_records_without_a_kid_need_a_key_that_opens_them(keys: KeyGround)
     assert await start(keys, NEW, OLD) is True
 
 
+async def test_a_refusal_names_the_variables_of_the_mode(keys: KeyGround) -> None:
+    """An operator of a key service has no ENCRYPTION_KEY to correct."""
+    await keys.add_credential(Keyring.of([OLD]))
+    async with keys.database.transaction(read_only=True) as link:
+        with pytest.raises(KeyRefused, match="into AWS_KMS_WRAPPED_DEK_PREVIOUS") as refused:
+            await check_ring(link, Keyring.of([NEW]), "aws-kms")
+    assert "ENCRYPTION_KEY" not in str(refused.value)
+
+
 async def test_looking_changes_nothing(keys: KeyGround) -> None:
     async with keys.database.transaction(read_only=True) as link:
         assert await check_ring(link, Keyring.of([OLD])) is False

@@ -66,7 +66,7 @@ class Step:
     @property
     def variables(self) -> Mapping[str, str]:
         """What to set."""
-        from agenthifive.key_reading import ACTIVE_VARIABLES
+        from agenthifive.vault.canary import ACTIVE_VARIABLES
 
         active, values = ACTIVE_VARIABLES[self.mode], [key.value for key in self.keys]
         previous = {f"{active}_PREVIOUS": ",".join(values[1:])} if len(values) > 1 else {}

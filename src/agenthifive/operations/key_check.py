@@ -10,7 +10,7 @@ from typing import Final
 from agenthifive.db.database import Connection
 from agenthifive.db.unit import Unit
 from agenthifive.operations import key_store as store
-from agenthifive.vault.canary import KeyRefused, opens_canary, seal_canary
+from agenthifive.vault.canary import ACTIVE_VARIABLES, KeyRefused, opens_canary, seal_canary
 from agenthifive.vault.envelope import EnvelopeError
 from agenthifive.vault.keyring import Keyring
 from agenthifive.vault.sealed_columns import SEALED_COLUMNS
@@ -19,9 +19,10 @@ from agenthifive.words import AuditAction
 _SAMPLE: Final = 20
 
 
-async def check_ring(link: Connection, keyring: Keyring) -> bool:
+async def check_ring(link: Connection, keyring: Keyring, mode: str = "env") -> bool:
     """Compare ring and database without changing either; True when the ring's active key is the database's too.
 
+    Shapes: mode: of ENCRYPTION_KEY_MODE; a refusal names the variables of this mode.
     Raises: KeyRefused, psycopg.Error.
     """
     known = await store.canaries(link)
@@ -31,9 +32,9 @@ async def check_ring(link: Connection, keyring: Keyring) -> bool:
     in_use = await store.kids_in_use(link)
     missing = sorted(in_use - set(keyring.kids) - {store.NO_KID})
     if missing:
-        raise KeyRefused(await _describe(link, keyring, missing[0]))
+        raise KeyRefused(await _describe(link, keyring, missing[0], ACTIVE_VARIABLES[mode]))
     if store.NO_KID in in_use:
-        await _try_unnamed(link, keyring)
+        await _try_unnamed(link, keyring, ACTIVE_VARIABLES[mode])
     active = keyring.active_kid
     return active in known and known[active].state == "active"
 
@@ -45,7 +46,7 @@ async def put_in_force(unit: Unit, keyring: Keyring, mode: str) -> bool:
     """
     link = await unit.begin()
     await store.hold(link, store.ACTIVATION_LOCK)
-    if await check_ring(link, keyring):
+    if await check_ring(link, keyring, mode):
         return False
     kid = keyring.active_kid
     known = (await store.canaries(link)).get(kid)
@@ -60,15 +61,15 @@ async def is_ring_good(link: Connection, keyring: Keyring) -> bool:
     return keyring.fault is None and canary is not None and opens_canary(keyring, canary.envelope, canary.kid)
 
 
-async def _describe(link: Connection, keyring: Keyring, kid: str) -> str:
+async def _describe(link: Connection, keyring: Keyring, kid: str, variable: str) -> str:
     records = (await store.totals(link)).get(kid, 0)
     return (
-        f"ENCRYPTION_KEY (kid {keyring.active_kid}) cannot open {records} records sealed under kid {kid}. Put the key "
-        f"with kid {kid} into ENCRYPTION_KEY_PREVIOUS (comma list) or restore the old ENCRYPTION_KEY."
+        f"{variable} (kid {keyring.active_kid}) cannot open {records} records sealed under kid {kid}. Put the key "
+        f"with kid {kid} into {variable}_PREVIOUS (comma list) or restore the old {variable}."
     )
 
 
-async def _try_unnamed(link: Connection, keyring: Keyring) -> None:
+async def _try_unnamed(link: Connection, keyring: Keyring, variable: str) -> None:
     """Envelopes of version 1 name no key, so some are opened: if none of them does, the key is not here."""
     tried = 0
     for column in SEALED_COLUMNS:
@@ -81,7 +82,6 @@ async def _try_unnamed(link: Connection, keyring: Keyring) -> None:
             return
     if tried:
         raise KeyRefused(
-            f"ENCRYPTION_KEY (kid {keyring.active_kid}) cannot open the records sealed without a kid (version 1). "
-            "Put the key they were sealed with into ENCRYPTION_KEY_PREVIOUS (comma list) or restore the old "
-            "ENCRYPTION_KEY."
+            f"{variable} (kid {keyring.active_kid}) cannot open the records sealed without a kid (version 1). "
+            f"Put the key they were sealed with into {variable}_PREVIOUS (comma list) or restore the old {variable}."
         )

@@ -168,7 +168,7 @@ class KeyDuty:
         if wanted.kids == self.keyring.kids:
             return None
         async with self._database.transaction(read_only=True) as link:
-            await check_ring(link, wanted)
+            await check_ring(link, wanted, self.mode)
         if wanted.active_kid != self.keyring.active_kid:
             held = self.keyring.copy()
             held.load(held, lingering=wanted)
@@ -217,7 +217,7 @@ class KeyDuty:
     async def _check(self, link: Connection) -> None:
         before = self.keyring.fault
         try:
-            await check_ring(link, self.keyring)
+            await check_ring(link, self.keyring, self.mode)
         except KeyRefused as refused:
             self.keyring.fault = str(refused)
         else:

@@ -3,12 +3,23 @@
 Source: contract/operations.md section 1.3.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from agenthifive.vault.envelope import EnvelopeError
 from agenthifive.vault.keyring import Keyring
 
 _PLACE: Final = ("t_key_canaries", "envelope")
+
+
+ACTIVE_VARIABLES: Final[Mapping[str, str]] = {
+    "env": "ENCRYPTION_KEY",
+    "azure-kv": "AZURE_KV_WRAPPED_DEK_SECRET",
+    "aws-kms": "AWS_KMS_WRAPPED_DEK",
+    "gcp-kms": "GCP_KMS_WRAPPED_DEK",
+    "vault-transit": "VAULT_WRAPPED_DEK",
+}
+"""Mode -> the variable with the active key; its previous keys stand in the same name with `_PREVIOUS`."""
 
 
 class KeyRefused(RuntimeError):
