@@ -56,7 +56,7 @@ def backup(
         raise
     terminal.finish(
         {"file": str(path), "kids": list(keys.kids)},
-        f"Wrote {path}: {len(keys.ring)} keys ({', '.join(keys.kids)}), encrypted.\n"
+        f"Wrote {path}: keys {', '.join(keys.kids)}, encrypted.\n"
         "Whoever has it and the passphrase has every key: keep the two apart, and both apart from the server.",
     )
 
@@ -75,8 +75,8 @@ def restore_check(context: typer.Context, file: FileArgument) -> None:
             hint="Make a new one: agenthifive keys backup --out FILE",
             data=data,
         )
-    terminal.finish(data, f"The backup of {keys.created_at} covers every record of this database ({len(keys.ring)} "
-                    f"keys: {', '.join(keys.kids)}).")  # fmt: skip
+    terminal.finish(data, f"The backup of {keys.created_at} covers every record of this database; its "
+                    f"keys: {', '.join(keys.kids)}.")  # fmt: skip
 
 
 def restore(

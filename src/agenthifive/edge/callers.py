@@ -139,7 +139,8 @@ def authorise(caller: Caller, access: Access, now_s: float) -> None:
     if access.recent_s is not None and now_s - (caller.auth_time_s or 0) > access.recent_s:
         raise AppError(
             "reauth_required",
-            "This needs a recent sign-in. Confirm your password at POST /api/auth/reauthenticate, then repeat.",
+            "This needs a recent sign-in. Confirm with your password, a code or a passkey at POST "
+            "/api/auth/reauthenticate, then repeat.",
             hint="POST /api/auth/reauthenticate",
         )
 

@@ -142,12 +142,14 @@ class DeclaredRoute(APIRoute):
     access: Access
     limit: RateLimit | None
     accepts_form: bool
+    checks_csrf: bool
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         declared = options.pop("declared")
         self.access = declared["access"]
         self.limit = declared["limit"]
         self.accepts_form = declared["accepts_form"]
+        self.checks_csrf = declared["checks_csrf"] or not path.startswith("/api/auth/")
         self.audit: Sequence[AuditAction] = declared["audit"]
         self.errors: Sequence[str] = declared["errors"]
         super().__init__(path, endpoint, **options)
@@ -179,7 +181,7 @@ class DeclaredRoute(APIRoute):
         try:
             authorise(caller, self.access, time.time())
             edge.frozen.check_caller(caller, request.method)
-            if caller.csrf is not None and request.method in _UNSAFE and not self.path.startswith("/api/auth/"):
+            if caller.csrf is not None and request.method in _UNSAFE and self.checks_csrf:
                 check_csrf(request, caller.csrf)
         except AppError as error:
             await edge.gatekeeper.note_denied(caller, context, request.method, self.path, error.code)
@@ -229,9 +231,14 @@ class Routes:
         errors: Sequence[str] = (),
         limit: RateLimit | None = None,
         accepts_form: bool = False,
+        checks_csrf: bool = False,
         access: Access | None = None,
     ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., Awaitable[Any]]]:
-        """Declare an endpoint. `access` is given only by public routes; others say it in their signature."""
+        """Declare an endpoint. `access` is given only by public routes; others say it in their signature.
+
+        Shapes: checks_csrf: asks for the token of the page under `/api/auth/` too, where the origin rule is enough
+            otherwise; everywhere else it is always asked for.
+        """
 
         def declare(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
             granted = access or _access_in(endpoint, f"{method} {path}")
@@ -239,6 +246,7 @@ class Routes:
                 "access": granted,
                 "limit": limit,
                 "accepts_form": accepts_form,
+                "checks_csrf": checks_csrf,
                 "audit": tuple(audit),
                 "errors": tuple(errors),
             }

@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, Access, Caller, authorise
 from agenthifive.edge.credentials import presented
-from agenthifive.edge.routing import Routes, UnitOfRequest, check_csrf, may
+from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.errors import AppError
 from agenthifive.ids import is_id, wire_time, wire_time_of
 from agenthifive.people.browser import PeopleOf, refuse_foreign_origin, session_cookie
@@ -156,6 +156,7 @@ async def show_device_login(
 
 @routes.post(
     "/api/auth/device-code/decision",
+    checks_csrf=True,
     audit=[AuditAction.DEVICE_LOGIN_APPROVED, AuditAction.DEVICE_LOGIN_DENIED],
     errors=["csrf_failed", "reauth_required", "insufficient_role", "NOT_A_MEMBER", "NOT_FOUND", "GONE", "CONFLICT",
             "rate_limited"],
@@ -163,13 +164,11 @@ async def show_device_login(
 async def decide_device_login(
     caller: Annotated[Caller, may(sessions_only=True)],
     body: DecisionBody,
-    request: Request,
     unit: UnitOfRequest,
     people: PeopleOf,
     programs: ProgramsOf,
 ) -> JsonAnswer:
     """Let a program act for the caller, or not."""
-    check_csrf(request, str(caller.csrf))
     limit_headers = await people.limiter.take(RateLimit.DEVICE_CODE_ENTRY, str(caller.session_id))
     approval = await _read_approval(caller, body, unit, people) if body.approve else None
     await programs.device_logins.decide(unit, str(caller.user_id), body.user_code, approval)
