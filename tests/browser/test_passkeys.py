@@ -7,16 +7,9 @@ import pytest_asyncio
 from playwright.async_api import Browser, CDPSession, Page
 
 from application import Place
+from browser.visitor import AUTHENTICATOR
 
 EMAIL, PASSWORD = "olga@example.com", "correct horse battery staple 7"
-AUTHENTICATOR = {
-    "protocol": "ctap2",
-    "transport": "internal",
-    "hasResidentKey": True,
-    "hasUserVerification": True,
-    "isUserVerified": True,
-    "automaticPresenceSimulation": True,
-}
 POST = """async ([path, body]) => {
     const answer = await fetch(path, {
         method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(body)});

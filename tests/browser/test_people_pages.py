@@ -13,17 +13,9 @@ from agenthifive.people import links
 from agenthifive.people.entrance import Proof, SignedIn
 from agenthifive.people.links import Purpose
 from application import Place
-from browser.visitor import SIZES, Visitor
+from browser.visitor import AUTHENTICATOR, SIZES, Visitor
 
 EMAIL, ADAM, PASSWORD = "olga@example.com", "adam@example.com", "correct horse battery staple 7"
-AUTHENTICATOR = {
-    "protocol": "ctap2",
-    "transport": "internal",
-    "hasResidentKey": True,
-    "hasUserVerification": True,
-    "isUserVerified": True,
-    "automaticPresenceSimulation": True,
-}
 OPEN_PAGES = ["/login", "/login?error=account_exists", "/login?second_factor=1", "/register", "/forgot-password",
               "/verify-email?token=x", "/reset-password?token=x", "/invite?token=x", "/docs"]  # fmt: skip
 OWN_PAGES = ["/dashboard", "/dashboard/members", "/dashboard/security", "/device", "/device?code=XXXX-XXXX"]

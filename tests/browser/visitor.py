@@ -6,6 +6,15 @@ from playwright.async_api import Page
 
 SIZES: Final = {"desktop": (1280, 800), "phone": (390, 844)}
 WIDER_THAN_SCREEN: Final = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+AUTHENTICATOR: Final = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
+"""A device that unlocks by itself, inside the browser."""
 
 
 class Visitor:

@@ -17,13 +17,12 @@ from agenthifive.audit.filters import Filters
 from agenthifive.audit.service import AuditReader, Export
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.body import ClientGone
-from agenthifive.edge.callers import Caller, RoleRule
+from agenthifive.edge.callers import RECENT_S, Caller, RoleRule
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import is_id
 from agenthifive.words import AuditAction, AuditDecision, PrincipalType, Scope
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
-RECENT_S: Final = 600
 _STALL_S: Final = 60.0
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -13,6 +13,8 @@ from agenthifive.errors import AppError
 from agenthifive.words import PrincipalType, Role, Scope
 
 SUPERADMIN: Final = "superadmin"
+RECENT_S: Final = 600
+"""How old a sign-in may be that counts as recent, in seconds. Source: contract/http.md section 14."""
 
 
 class RoleRule(StrEnum):

@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
 
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import PUBLIC, Caller
+from agenthifive.edge.callers import PUBLIC, RECENT_S, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
 from agenthifive.jwt.model import ListedKey
@@ -14,7 +14,6 @@ from agenthifive.jwt.service import SignedTokens
 from agenthifive.words import AuditAction
 
 routes: Final = Routes("signing keys")
-RECENT_S: Final = 600
 _PUBLIC_FOR_MINUTES: Final = {"cache-control": "public, max-age=300"}
 
 

@@ -7,14 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import Caller
+from agenthifive.edge.callers import RECENT_S, Caller
 from agenthifive.edge.frozen import Freeze, FreezeScope
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.operations import freeze
 from agenthifive.words import AuditAction
 
 routes: Final = Routes("admin")
-RECENT_S: Final = 600
 
 
 class FreezeBody(BaseModel):

@@ -8,13 +8,12 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import Caller
+from agenthifive.edge.callers import RECENT_S, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.operations.key_admin import KeyAdmin
 from agenthifive.words import AuditAction
 
 routes: Final = Routes("keys")
-RECENT_S: Final = 600
 
 
 def _keys_of(request: Request) -> Any:

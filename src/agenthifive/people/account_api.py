@@ -8,20 +8,13 @@ from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.people.answers import running_members, user_members
+from agenthifive.people.bodies import Name, SignInBody
 from agenthifive.people.browser import PeopleOf
-from agenthifive.people.model import read_image, read_name
-from agenthifive.people.sign_in_api import SignInRouteBody
+from agenthifive.people.model import read_image
 from agenthifive.words import AuditAction, RateLimit
 
 routes: Final = Routes("people")
 SessionOnly = Annotated[Caller, may(sessions_only=True, needs_workspace=False)]
-
-
-def _accept_name(text: str) -> str:
-    name = read_name(text)
-    if name is None:
-        raise ValueError("must be 1 to 100 characters without control characters")
-    return name
 
 
 def _accept_image(text: str) -> str:
@@ -31,21 +24,21 @@ def _accept_image(text: str) -> str:
     return image
 
 
-class ChangePasswordBody(SignInRouteBody):
+class ChangePasswordBody(SignInBody):
     """The password that is, and the one to be."""
 
     current_password: str
     new_password: str
 
 
-class UserBody(SignInRouteBody):
+class UserBody(SignInBody):
     """How the person wants to be shown."""
 
-    name: Annotated[str, AfterValidator(_accept_name)] | None = None
+    name: Name | None = None
     image: Annotated[str, AfterValidator(_accept_image)] | None = None
 
 
-class RevokeSessionBody(SignInRouteBody):
+class RevokeSessionBody(SignInBody):
     """Which session is to end."""
 
     id: str

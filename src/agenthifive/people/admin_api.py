@@ -7,33 +7,28 @@ workspace holds, and being superadmin opens no other route.
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field, model_validator
 
 from agenthifive.db.unit import Unit
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import Caller
+from agenthifive.edge.callers import RECENT_S, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.errors import AppError
 from agenthifive.ids import wire_time
 from agenthifive.people.admin_model import KnownUser, KnownWorkspace, Slice
+from agenthifive.people.bodies import ManagementBody
 from agenthifive.people.browser import PeopleOf
 from agenthifive.people.service import People
 from agenthifive.words import AuditAction, Role
 
 routes: Final = Routes("admin")
-RECENT_S: Final = 600
 # the codes of the sign-in routes for texts that are no address or no name
 _TEXT_CODES: Final = frozenset({"INVALID_EMAIL", "INVALID_REQUEST"})
 Viewer = Annotated[Caller, may(superadmin=True)]
 Superadmin = Annotated[Caller, may(superadmin=True, recent_s=RECENT_S)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel)
-
-
-class NewUserBody(_Body):
+class NewUserBody(ManagementBody):
     """An account to be, and the workspace it joins."""
 
     email: str
@@ -48,7 +43,7 @@ class NewUserBody(_Body):
         return self
 
 
-class PlatformRoleBody(_Body):
+class PlatformRoleBody(ManagementBody):
     """What somebody is on the instance."""
 
     platform_role: Literal["user", "superadmin"]

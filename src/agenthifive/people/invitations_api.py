@@ -3,13 +3,12 @@
 from typing import Annotated, Any, Final
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, Caller, RoleRule
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
+from agenthifive.people.bodies import ManagementBody, SignInBody
 from agenthifive.people.browser import (
     PeopleOf,
     refuse_foreign_origin,
@@ -20,7 +19,7 @@ from agenthifive.people.browser import (
 from agenthifive.people.entrance import SecondFactorNeeded, SignedIn
 from agenthifive.people.invitations import Acceptance, Issued
 from agenthifive.people.workspace_model import Invitation
-from agenthifive.people.workspaces_api import Body, Grantable, membership_members
+from agenthifive.people.workspaces_api import Grantable, membership_members
 from agenthifive.words import AuditAction, RateLimit, Role, Scope
 
 routes: Final = Routes("invitations")
@@ -29,17 +28,15 @@ Reader = Annotated[Caller, may(Scope.WORKSPACE_READ, role=RoleRule.ADMIN)]
 Writer = Annotated[Caller, may(Scope.WORKSPACE_WRITE, role=RoleRule.ADMIN)]
 
 
-class InvitationBody(Body):
+class InvitationBody(ManagementBody):
     """Whom to invite, and as what."""
 
     email: str
     role: Grantable
 
 
-class AcceptBody(BaseModel):
+class AcceptBody(SignInBody):
     """A link, and who one is when one has no account yet; members that are not known are ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", alias_generator=to_camel)
 
     token: str
     name: str | None = None

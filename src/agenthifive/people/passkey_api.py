@@ -4,13 +4,13 @@ import time
 from typing import Annotated, Any, Final
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import PUBLIC, Caller
+from agenthifive.edge.callers import PUBLIC, RECENT_S, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
 from agenthifive.people.answers import user_members
+from agenthifive.people.bodies import Name, SignInBody
 from agenthifive.people.browser import (
     FLOW_COOKIE,
     PENDING_COOKIE,
@@ -23,53 +23,36 @@ from agenthifive.people.browser import (
     set_flow_cookie,
     set_session_cookie,
 )
-from agenthifive.people.model import Passkey, read_name
+from agenthifive.people.model import Passkey
 from agenthifive.people.passkeys import Options
 from agenthifive.people.service import People
 from agenthifive.words import AuditAction, RateLimit
 
 routes: Final = Routes("passkeys")
-RECENT_S: Final = 600
 _OWN: Final = may(sessions_only=True, needs_workspace=False, needs_factor=False)
 _OWN_RECENT: Final = may(sessions_only=True, needs_workspace=False, needs_factor=False, recent_s=RECENT_S)
 
 
-def _accept_name(text: str) -> str:
-    name = read_name(text)
-    if name is None:
-        raise ValueError("must be 1 to 100 characters without control characters")
-    return name
-
-
-Name = Annotated[str, AfterValidator(_accept_name)]
-
-
-class _Body(BaseModel):
-    """A body of these routes: members we do not know are ignored, browsers send some."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-
-class NewPasskeyBody(_Body):
+class NewPasskeyBody(SignInBody):
     """What the browser made, and how its owner calls it."""
 
     credential: dict[str, Any]
     name: Name
 
 
-class RenameBody(_Body):
+class RenameBody(SignInBody):
     """Another name for a passkey."""
 
     name: Name
 
 
-class OptionsBody(_Body):
+class OptionsBody(SignInBody):
     """Who wants to sign in, as far as is known. It changes nothing: the answer says nothing about accounts."""
 
     email: str | None = None
 
 
-class CredentialBody(_Body):
+class CredentialBody(SignInBody):
     """What the authenticator answered."""
 
     credential: dict[str, Any]

@@ -7,22 +7,22 @@ import time
 from typing import Annotated, Any, Final
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import PUBLIC, Access, Caller, authorise
+from agenthifive.edge.callers import PUBLIC, RECENT_S, Access, Caller, authorise
 from agenthifive.edge.credentials import presented
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.errors import AppError
 from agenthifive.ids import is_id, wire_time, wire_time_of
+from agenthifive.people.bodies import Name, SignInBody
 from agenthifive.people.browser import PeopleOf, refuse_foreign_origin, session_cookie
 from agenthifive.people.device import INTERVAL_S, TTL_S, Approval, StillWaiting, shown
-from agenthifive.people.model import Membership, read_name
+from agenthifive.people.model import Membership
 from agenthifive.people.service import People
 from agenthifive.people.state import ProgramsOf
 from agenthifive.people.tokens import DAYS_DEFAULT, DAYS_MAX, needs_recent_sign_in, usable_scopes
-from agenthifive.people.tokens_api import RECENT_S, Scopes, scopes_of
+from agenthifive.people.tokens_api import Scopes, scopes_of
 from agenthifive.words import PAT_DEFAULT_SCOPES, PAT_SCOPES, AuditAction, RateLimit, Role, Scope
 
 routes: Final = Routes("people")
@@ -31,38 +31,25 @@ _CLIENT_NAME: Final = "Command line"
 _RECENT: Final = Access(pats=False, sessions_only=True, recent_s=RECENT_S)
 
 
-class _Body(BaseModel):
-    """A body of the sign-in routes: members we do not know are ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", alias_generator=to_camel)
-
-
-def _accept_name(text: str) -> str:
-    name = read_name(text)
-    if name is None:
-        raise ValueError("must be 1 to 100 characters without control characters")
-    return name
-
-
-class ExchangeBody(_Body):
+class ExchangeBody(SignInBody):
     """Where a JWT is to act."""
 
     workspace_id: str | None = None
 
 
-class StartBody(_Body):
+class StartBody(SignInBody):
     """How a program calls itself."""
 
-    client_name: Annotated[str, AfterValidator(_accept_name)] | None = None
+    client_name: Name | None = None
 
 
-class PollBody(_Body):
+class PollBody(SignInBody):
     """The code a program was given."""
 
     device_code: str
 
 
-class DecisionBody(_Body):
+class DecisionBody(SignInBody):
     """What a person decides about a program."""
 
     user_code: str

@@ -14,9 +14,9 @@ from agenthifive.edge.callers import PUBLIC
 from agenthifive.edge.routing import Routes, UnitOfRequest
 from agenthifive.ids import new_id
 from agenthifive.people.answers import registered_members
+from agenthifive.people.bodies import SignInBody
 from agenthifive.people.browser import PeopleOf, refuse_foreign_origin
 from agenthifive.people.redirects import require_own_path
-from agenthifive.people.sign_in_api import SignInRouteBody
 from agenthifive.people.sign_up import Application
 from agenthifive.words import AuditAction, RateLimit
 
@@ -24,7 +24,7 @@ routes: Final = Routes("people")
 _NO_REFERRER: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}  # the address holds a token
 
 
-class SignUpBody(SignInRouteBody):
+class SignUpBody(SignInBody):
     """Who wants an account."""
 
     name: str
@@ -33,14 +33,14 @@ class SignUpBody(SignInRouteBody):
     invitation: str | None = None
 
 
-class AddressBody(SignInRouteBody):
+class AddressBody(SignInBody):
     """Whose mail is meant; `redirectTo` is checked and not used: a reset link leads to one page only."""
 
     email: str
     redirect_to: str | None = None
 
 
-class ResetBody(SignInRouteBody):
+class ResetBody(SignInBody):
     """The token of a reset link, and the password to be."""
 
     new_password: str

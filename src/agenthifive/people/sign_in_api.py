@@ -6,8 +6,7 @@ Source: contract/http.md sections 8 and 14.1.
 from typing import Annotated, Any, Final, Self
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import model_validator
 
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, Caller
@@ -15,6 +14,7 @@ from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
 from agenthifive.people.accounts import sign_as
 from agenthifive.people.answers import session_members, user_members
+from agenthifive.people.bodies import SignInBody
 from agenthifive.people.browser import (
     PeopleOf,
     clear_session_cookie,
@@ -32,13 +32,7 @@ from agenthifive.words import AuditAction, RateLimit
 routes: Final = Routes("people")
 
 
-class SignInRouteBody(BaseModel):
-    """A body of the sign-in routes: members we do not know are ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", alias_generator=to_camel)
-
-
-class SetUpBody(SignInRouteBody):
+class SetUpBody(SignInBody):
     """What the first person of an instance tells."""
 
     token: str
@@ -47,7 +41,7 @@ class SetUpBody(SignInRouteBody):
     password: str
 
 
-class SignInBody(SignInRouteBody):
+class CredentialsBody(SignInBody):
     """E-mail and password; `rememberMe: false` ends the session with the browser."""
 
     email: str
@@ -55,7 +49,7 @@ class SignInBody(SignInRouteBody):
     remember_me: bool | None = None
 
 
-class ReauthenticateBody(SignInRouteBody):
+class ReauthenticateBody(SignInBody):
     """The proof that the person is still there: one of the three."""
 
     password: str | None = None
@@ -112,7 +106,7 @@ async def set_up(body: SetUpBody, request: Request, unit: UnitOfRequest, people:
         "TOO_MANY_ATTEMPTS",
     ],
 )
-async def sign_in(body: SignInBody, request: Request, unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
+async def sign_in(body: CredentialsBody, request: Request, unit: UnitOfRequest, people: PeopleOf) -> JsonAnswer:
     """Sign in with e-mail and password."""
     refuse_foreign_origin(request, people.web_url)
     is_kept = body.remember_me is not False

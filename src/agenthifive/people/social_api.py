@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import PUBLIC, Caller
+from agenthifive.edge.callers import PUBLIC, RECENT_S, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.errors import AppError
 from agenthifive.ids import wire_time
@@ -33,7 +33,6 @@ from agenthifive.people.social import Reply, Social, SocialRefused
 from agenthifive.people.state import SocialOf
 from agenthifive.words import AuditAction, RateLimit
 
-RECENT_S: Final = 600
 _FORM: Final = "application/x-www-form-urlencoded"
 _PARAMETERS: Final = ("state", "code", "iss", "error")
 _PARAMETER_MAX: Final = 8192

@@ -3,16 +3,16 @@
 import time
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field
 
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import Access, Caller, authorise
+from agenthifive.edge.callers import RECENT_S, Access, Caller, authorise
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.errors import not_found
 from agenthifive.ids import wire_time
+from agenthifive.people.bodies import ManagementBody, Name
 from agenthifive.people.browser import PeopleOf
-from agenthifive.people.model import Owner, PersonalToken, read_name
+from agenthifive.people.model import Owner, PersonalToken
 from agenthifive.people.tokens import (
     DAYS_DEFAULT,
     DAYS_MAX,
@@ -33,16 +33,8 @@ from agenthifive.words import (
 )
 
 routes: Final = Routes("tokens")
-RECENT_S: Final = 600
 _EVERYTHING: Final = "*"
 _RECENT: Final = Access(pats=False, recent_s=RECENT_S)
-
-
-def _accept_name(text: str) -> str:
-    name = read_name(text)
-    if name is None:
-        raise ValueError("must be 1 to 100 characters without control characters")
-    return name
 
 
 def _accept_scopes(words: list[str]) -> list[str]:
@@ -53,15 +45,10 @@ def _accept_scopes(words: list[str]) -> list[str]:
     return words
 
 
-Name = Annotated[str, AfterValidator(_accept_name)]
 Scopes = Annotated[list[str], AfterValidator(_accept_scopes)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel)
-
-
-class NewTokenBody(_Body):
+class NewTokenBody(ManagementBody):
     """A token to be."""
 
     name: Name
@@ -69,7 +56,7 @@ class NewTokenBody(_Body):
     scopes: Scopes | None = None
 
 
-class RenameBody(_Body):
+class RenameBody(ManagementBody):
     """Another name for a token."""
 
     name: Name

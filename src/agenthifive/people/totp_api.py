@@ -3,13 +3,13 @@
 from typing import Annotated, Final, Self
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import model_validator
 
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import PUBLIC, Caller
+from agenthifive.edge.callers import PUBLIC, RECENT_S, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.people.answers import user_members
+from agenthifive.people.bodies import SignInBody
 from agenthifive.people.browser import (
     PENDING_COOKIE,
     PeopleOf,
@@ -18,7 +18,6 @@ from agenthifive.people.browser import (
     refuse_foreign_origin,
     set_session_cookie,
 )
-from agenthifive.people.passkey_api import RECENT_S
 from agenthifive.words import AuditAction
 
 routes: Final = Routes("totp")
@@ -26,17 +25,13 @@ _OWN: Final = may(sessions_only=True, needs_workspace=False, needs_factor=False)
 _OWN_RECENT: Final = may(sessions_only=True, needs_workspace=False, needs_factor=False, recent_s=RECENT_S)
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", alias_generator=to_camel)
-
-
-class ConfirmBody(_Body):
+class ConfirmBody(SignInBody):
     """The code the app shows now."""
 
     code: str
 
 
-class VerifyBody(_Body):
+class VerifyBody(SignInBody):
     """A code of the app, or a recovery code."""
 
     code: str | None = None

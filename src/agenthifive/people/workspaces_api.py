@@ -3,29 +3,21 @@
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, model_validator
 
 from agenthifive.edge.answers import JsonAnswer
-from agenthifive.edge.callers import Caller, RoleRule
+from agenthifive.edge.callers import RECENT_S, Caller, RoleRule
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
+from agenthifive.people.bodies import ManagementBody, Name
 from agenthifive.people.browser import PeopleOf
-from agenthifive.people.model import NAME_MAX, Membership, read_name
+from agenthifive.people.model import Membership
 from agenthifive.people.workspace_model import Member
 from agenthifive.words import AuditAction, Role, Scope
 
 routes: Final = Routes("workspaces")
-RECENT_S: Final = 600
 _DOMAINS_MAX: Final = 100
 _DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
-
-
-def _accept_name(text: str) -> str:
-    name = read_name(text)
-    if name is None:
-        raise ValueError(f"must be 1 to {NAME_MAX} characters without control characters")
-    return name
 
 
 def _accept_domains(domains: list[str]) -> list[str]:
@@ -35,24 +27,17 @@ def _accept_domains(domains: list[str]) -> list[str]:
     return list(dict.fromkeys(lower))
 
 
-Name = Annotated[str, AfterValidator(_accept_name)]
 Domains = Annotated[list[str], Field(max_length=_DOMAINS_MAX), AfterValidator(_accept_domains)]
 Grantable = Literal["admin", "approver", "viewer"]
 
 
-class Body(BaseModel):
-    """A body of the workspace routes: members that are not known are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel)
-
-
-class NewWorkspaceBody(Body):
+class NewWorkspaceBody(ManagementBody):
     """A workspace to be."""
 
     name: Name
 
 
-class WorkspaceBody(Body):
+class WorkspaceBody(ManagementBody):
     """What changes about a workspace."""
 
     name: Name | None = None
@@ -65,19 +50,19 @@ class WorkspaceBody(Body):
         return self
 
 
-class TransferBody(Body):
+class TransferBody(ManagementBody):
     """The owner to be."""
 
     user_id: str
 
 
-class DeletionBody(Body):
+class DeletionBody(ManagementBody):
     """The name of the workspace, typed again."""
 
     confirm_name: str
 
 
-class RoleBody(Body):
+class RoleBody(ManagementBody):
     """Another role."""
 
     role: Grantable
