@@ -257,7 +257,7 @@ def make_rooms(app: "Application") -> FastAPI:
     state.signed_tokens = app.jwt.signed_tokens
     state.social = make_social(app.settings, app.keeper.people, app.keyring, app.broker.egress)
     state.connections, state.policies = app.broker.connections, app.broker.policies
-    state.keys = KeyAdmin(app.keys)
+    state.keys = KeyAdmin(app.keys, partial(jwt_api.list_public, app.jwt.signed_tokens.keys))
     state.audit = AuditReader(app.database, app.chain, app.keeper.limiter)
     return management
 

@@ -57,7 +57,9 @@ async def test_a_superadmin_sees_kids_and_counts_and_never_a_key(place: Place) -
     encryption = await place.ask("GET", "/v1/admin/encryption", headers=headers)
     assert (encryption.status_code, encryption.json()) == (200, ENCRYPTION)
     keys = await place.ask("GET", "/v1/admin/keys", headers=headers)
-    assert (keys.status_code, keys.json()) == (200, {"encryption": ENCRYPTION, "jwt": [], "audit": []})
+    jwt = (await place.ask("GET", "/v1/admin/jwt-keys", headers=headers)).json()["keys"]
+    assert (keys.status_code, keys.json()) == (200, {"encryption": ENCRYPTION, "jwt": jwt, "audit": []})
+    assert [key["active"] for key in jwt] == [True]
     assert KEY not in encryption.text + keys.text
 
 

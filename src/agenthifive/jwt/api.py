@@ -5,10 +5,12 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
 
+from agenthifive.db.database import Connection
 from agenthifive.edge.answers import JsonAnswer
 from agenthifive.edge.callers import PUBLIC, RECENT_S, Caller
 from agenthifive.edge.routing import Routes, UnitOfRequest, may
 from agenthifive.ids import wire_time
+from agenthifive.jwt.keys import KeySet
 from agenthifive.jwt.model import ListedKey
 from agenthifive.jwt.service import SignedTokens
 from agenthifive.words import AuditAction
@@ -65,8 +67,12 @@ async def retire_jwt_key(
 
 
 async def _all_keys(unit: UnitOfRequest, signed_tokens: SignedTokens) -> JsonAnswer:
-    keys = await signed_tokens.keys.list_keys(await unit.begin())
-    return JsonAnswer({"keys": [key_members(key) for key in keys]})
+    return JsonAnswer({"keys": await list_public(signed_tokens.keys, await unit.begin())})
+
+
+async def list_public(keys: KeySet, connection: Connection) -> list[dict[str, Any]]:
+    """Every key there ever was, as people see it."""
+    return [key_members(key) for key in await keys.list_keys(connection)]
 
 
 def key_members(key: ListedKey) -> dict[str, Any]:

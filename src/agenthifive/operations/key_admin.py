@@ -17,15 +17,15 @@ from agenthifive.vault.keyring import Keyring
 from agenthifive.words import AuditAction
 
 PublicKeys = Callable[[Connection], Awaitable[Sequence[Mapping[str, Any]]]]
-"""Lists the public parts of one kind of key."""
+"""Lists the public parts of the keys that sign tokens."""
 
 
 class KeyAdmin:
-    """The verbs of the API. `parts` lists the keys of other kinds: a room adds its own under `jwt` or `audit`."""
+    """The verbs of the API. The log is not signed in this release, so there are no keys of its own to show."""
 
-    def __init__(self, duty: KeyDuty) -> None:
+    def __init__(self, duty: KeyDuty, list_jwt_keys: PublicKeys) -> None:
         self._duty = duty
-        self.parts: dict[str, PublicKeys] = {}
+        self._list_jwt_keys = list_jwt_keys
 
     async def encryption(self, link: Connection) -> KeyStatus:
         """The state of the encryption keys."""
@@ -33,10 +33,8 @@ class KeyAdmin:
 
     async def every_key(self, link: Connection) -> Mapping[str, Any]:
         """The public parts of every key of the instance."""
-        shown: dict[str, Any] = {"encryption": (await self.encryption(link)).wire(), "jwt": [], "audit": []}
-        for name, list_keys in self.parts.items():
-            shown[name] = list(await list_keys(link))
-        return shown
+        encryption = (await self.encryption(link)).wire()
+        return {"encryption": encryption, "jwt": list(await self._list_jwt_keys(link)), "audit": []}
 
     async def reencrypt(self, unit: Unit) -> KeyStatus:
         """Start the job in this process once the request is done. Raises: AppError (conflict)."""
