@@ -1,6 +1,7 @@
 """What is dangerous happens in a few known files; the lists and their reasons are in tests/house/doors.py."""
 
 import ast
+import re
 from collections.abc import Callable
 
 import pytest
@@ -166,3 +167,16 @@ def _turns_off(node: ast.AST, attribute: str) -> bool:
         and isinstance(node.value, ast.Constant)
         and node.value.value is False
     )
+
+
+def test_no_group_of_a_pattern_is_possessive() -> None:
+    """Python before 3.11.5 reads possessive and atomic groups wrongly; possessive classes are right everywhere."""
+    wrong = re.compile(r"(?<!\\)\)(?:[*?+]|\{[0-9,]+\})\+(?![\w\]])|\(\?>")
+    found = [
+        module.at(node)
+        for module in modules()
+        for node in nodes(module)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
+        if wrong.search(node.value if isinstance(node.value, str) else node.value.decode("latin-1"))
+    ]
+    assert found == []

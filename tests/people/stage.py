@@ -26,6 +26,7 @@ from agenthifive.notify.mail import Mail
 from agenthifive.operations.journal import Journal
 from agenthifive.operations.ratelimit import RateLimiter, Window
 from agenthifive.people import api, pages
+from agenthifive.people.accounts import Accounts
 from agenthifive.people.model import Account
 from agenthifive.people.oidc import Provider
 from agenthifive.people.registration import Registration
@@ -130,11 +131,13 @@ class Stage:
     def social(self, providers: Mapping[str, Provider] | None = None, rule: str = "closed") -> Social:
         """Sign-in with accounts elsewhere, at no provider unless some are given."""
         room = self.people
+        registration = Registration.of(rule)
         return Social(
             providers or {},
             room.sessions,
             room.entrance,
-            Registration.of(rule),
+            registration,
+            Accounts(room.passwords, registration, room.invitations),
             KEYRING,
             BrowserSeal(SECRET),
             FloodGate(),

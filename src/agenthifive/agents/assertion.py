@@ -38,7 +38,7 @@ _TWIN: Final[Mapping[str, str]] = {"localhost": "127.0.0.1", "127.0.0.1": "local
 _TIME_CLAIM: Final = re.compile(
     rb'("(?:exp|iat|nbf)"[ \t\r\n]*:[ \t\r\n]*)'
     rb"(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE]\+?[0-9]++)?)(?=[ \t\r\n]*[,}])"
-    rb'|"(?:[^"\\]|\\.)*+"?'
+    rb'|"(?:[^"\\]|\\.)*"?'
 )
 
 

@@ -15,14 +15,15 @@ MAX_DOCUMENT_LENGTH: Final = 64 * 1024
 _MEMBERS: Final = frozenset({"query", "operationName", "variables", "extensions"})
 # Comments with characters that some readers take for the end of the line are not skipped, so nothing parses.
 _COMMENT: Final = r"#[^\r\n\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]*+(?=[\r\n]|\Z)"
-_BLOCK_STRING: Final = r'"""(?:[^"\\]|\\(?:""")?+|"(?!""))*+"""'
-_STRING: Final = r'"(?!"")(?:[^"\\\r\n]|\\[^\r\n])*+"'
+# One reading each, so that no group has to be possessive: Python before 3.11.5 reads possessive groups wrongly.
+_BLOCK_STRING: Final = r'"""(?:[^"\\]|\\(?:"""|(?!"""))|"(?!""))*"""'
+_STRING: Final = r'"(?!"")(?:[^"\\\r\n]|\\[^\r\n])*"'
 _PUNCTUATION: Final = r"\.\.\.|[!$&:=@|]|-?[0-9][0-9.eE+-]*+"
 
-_BLANK: Final = re.compile(rf"(?:[ \t\r\n,]++|{_COMMENT})*+")
+_BLANK: Final = re.compile(rf"(?:[ \t\r\n,]++|{_COMMENT})*")
 _NAME: Final = re.compile(r"[_A-Za-z][_0-9A-Za-z]*+")
 _NO_BRACKETS: Final = re.compile(
-    rf"(?:[ \t\r\n,]++|{_NAME.pattern}|{_COMMENT}|{_BLOCK_STRING}|{_STRING}|{_PUNCTUATION})*+"
+    rf"(?:[ \t\r\n,]++|{_NAME.pattern}|{_COMMENT}|{_BLOCK_STRING}|{_STRING}|{_PUNCTUATION})*"
 )
 _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 

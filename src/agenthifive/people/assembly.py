@@ -92,6 +92,7 @@ def make_social(settings: Settings, people: People, keyring: Keyring, egress: Eg
         people.sessions,
         people.entrance,
         Registration.of(settings.registration),
+        people.accounts,
         keyring,
         BrowserSeal(read_options(settings).secret),
         FloodGate(),

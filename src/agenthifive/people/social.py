@@ -22,7 +22,7 @@ from agenthifive.edge.context import limit_key
 from agenthifive.errors import AppError
 from agenthifive.ids import is_id, new_id
 from agenthifive.people import flows, social_store, store
-from agenthifive.people.accounts import Person, new_user, open_workspace, sign_as
+from agenthifive.people.accounts import Accounts, Person, new_user, sign_as
 from agenthifive.people.entrance import Entrance, Proof, SecondFactorNeeded, SignedIn
 from agenthifive.people.flows import Flow, Link
 from agenthifive.people.model import LiveSession
@@ -90,6 +90,7 @@ class Social:
         sessions: Sessions,
         entrance: Entrance,
         registration: Registration,
+        accounts: Accounts,
         keyring: Keyring,
         seal: BrowserSeal,
         flood: FloodGate,
@@ -98,6 +99,7 @@ class Social:
         self._sessions = sessions
         self._entrance = entrance
         self._registration = registration
+        self._accounts = accounts
         self._keyring = keyring
         self._seal = seal
         self._flood = flood
@@ -231,10 +233,9 @@ class Social:
             raise SocialRefused("account_exists")
         await social_store.insert(connection, self._new_account(user.id, provider_id, proven))
         sign_as(unit, user.id, None)
-        workspace_id = None
-        if self._registration.gives_workspace:
-            workspace_id = (await open_workspace(unit, user)).workspace_id
-            sign_as(unit, user.id, workspace_id)
+        account = await self._accounts.ensure_workspace(unit, user)
+        if account is not None:
+            sign_as(unit, user.id, account.workspace_id)
         unit.record(AuditAction.USER_REGISTERED, {"method": provider_id, "email": user.email})
         return user.id
 
