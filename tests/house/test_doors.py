@@ -171,7 +171,7 @@ def _turns_off(node: ast.AST, attribute: str) -> bool:
 
 def test_no_group_of_a_pattern_is_possessive() -> None:
     """Python before 3.11.5 reads possessive and atomic groups wrongly; possessive classes are right everywhere."""
-    wrong = re.compile(r"(?<!\\)\)(?:[*?+]|\{[0-9,]+\})\+(?![\w\]])|\(\?>")
+    wrong = re.compile(r"(?<!\\)\)(?:[*?+]|\{[0-9,]+\})\+(?![\w\],])|\(\?>")
     found = [
         module.at(node)
         for module in modules()

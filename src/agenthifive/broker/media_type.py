@@ -11,8 +11,8 @@ from typing import Final
 FORM: Final = "application/x-www-form-urlencoded"
 
 _TOKEN: Final = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-# Blanks are possessive: a long row of blanks and semicolons must not be tried in every division. Groups are not, because
-# Python before 3.11.5 reads possessive groups wrongly; they have one reading anyway.
+# Blanks are possessive: a long row of blanks and semicolons must not be tried in every division. Groups are not,
+# because Python before 3.11.5 reads possessive groups wrongly; they have one reading anyway.
 _PARAMETER: Final = rf"[ \t]*+;[ \t]*+(?:{_TOKEN}=(?:{_TOKEN}|\"[^\"\\]*+\"))?"
 _MEDIA_TYPE: Final = re.compile(rf"({_TOKEN}/{_TOKEN})((?:{_PARAMETER})*)")
 _CHARSET: Final = re.compile(r";[ \t]*charset[*0-9]*=\"?([^\";]*)", re.IGNORECASE)
