@@ -61,6 +61,8 @@ async def test_a_passkey_is_added_and_kept_out_of_the_next_options(stage: Stage,
     assert (passkey["name"], passkey["lastUsedAt"]) == ("Laptop", None)
     [event] = await stage.events("passkey_added")
     assert event["metadata"] == {"passkeyId": passkey["id"], "name": "Laptop"}
+    [told] = stage.postbox.mails
+    assert (told.to, "a passkey" in told.text) == (OLGA, True), "whose account it is hears of it"
     assert (await browser.get("/api/auth/passkeys")).json() == [passkey]
     assert "ah5_flow" not in browser.cookies
     [excluded] = (await begin_adding(browser))["excludeCredentials"]

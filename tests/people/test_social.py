@@ -388,6 +388,8 @@ async def test_linking_and_signing_in_with_what_was_linked(elsewhere: SocialStag
     assert (await elsewhere.counts())["t_sessions"] == sessions
     [event] = await elsewhere.stage.events("social_linked")
     assert event["metadata"] == {"provider": "oidc"}
+    [told] = elsewhere.stage.postbox.mails
+    assert (told.to, "an account at oidc" in told.text) == (OLGA, True)
     assert (event["actor"], event["workspace_id"]) == (olga.user.id, olga.workspace_id)
     [account] = (await browser.get("/api/auth/list-accounts")).json()
     assert (account["provider"], account["email"]) == ("oidc", OLGA)

@@ -92,6 +92,8 @@ async def test_setting_an_app_up(stage: Stage, olga: Account) -> None:
     assert (await browser.get("/v1/me")).json()["user"]["twoFactor"] is True
     [event] = await stage.events("totp_enabled")
     assert event["metadata"] == {"remaining": 10}
+    [told] = stage.postbox.mails
+    assert (told.to, secret in told.text) == (OLGA, False)
     again = await browser.post("/api/auth/totp/setup", json={})
     assert refusal(again) == (409, "ALREADY_ENABLED")
     [(sealed, kid)] = await stage.fetch("SELECT secret, secret_kid FROM t_totp")

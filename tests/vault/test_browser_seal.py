@@ -25,6 +25,11 @@ def test_nothing_comes_back_for_another_secret_or_purpose_or_after_the_end(
     assert BrowserSeal(secret).open(purpose, text, now_s) is None
 
 
+def test_what_was_under_way_before_a_restore_is_over() -> None:
+    text = BrowserSeal(SECRET, 1).seal("flow", VALUES, 100.0)
+    assert BrowserSeal(SECRET, 2).open("flow", text, 1.0) is None
+
+
 def test_no_changed_character_is_accepted() -> None:
     seal = BrowserSeal(SECRET)
     text = seal.seal("flow", VALUES, 100.0)

@@ -1,6 +1,7 @@
 """How the people room is put together from the settings."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
@@ -26,7 +27,6 @@ from agenthifive.people.social import Social
 from agenthifive.people.state import Programs
 from agenthifive.people.turnstile import Turnstile
 from agenthifive.settings import Settings
-from agenthifive.vault.browser_seal import BrowserSeal
 from agenthifive.vault.keyring import Keyring
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ _SECRET_MIN: Final = 32
 
 def make_people(app: "Application", limiter: RateLimiter) -> People:
     """The people room of an application. Raises: ValueError naming the variable."""
-    return People(app.database, limiter, FloodGate(), read_options(app.settings), app.keyring, _make_doors(app))
+    options = replace(read_options(app.settings), epoch=app.instance.epoch)
+    return People(app.database, limiter, FloodGate(), options, app.keyring, _make_doors(app))
 
 
 def _make_doors(app: "Application") -> Doors:
@@ -94,7 +95,7 @@ def make_social(settings: Settings, people: People, keyring: Keyring, egress: Eg
         Registration.of(settings.registration),
         people.accounts,
         keyring,
-        BrowserSeal(read_options(settings).secret),
+        people.seal,
         FloodGate(),
     )
 

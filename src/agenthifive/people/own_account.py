@@ -4,6 +4,7 @@ Source: contract/http.md section 14.1 (change-password, user, list-sessions, rev
 """
 
 from functools import partial
+from typing import Final
 
 from agenthifive.db.unit import Unit
 from agenthifive.errors import AppError
@@ -18,6 +19,8 @@ from agenthifive.people.sessions import Sessions
 from agenthifive.people.sign_in import SignIn
 from agenthifive.people.sign_up import FORGOTTEN_PATH
 from agenthifive.words import AuditAction
+
+SECURITY_PATH: Final = "/dashboard/security"
 
 
 class OwnAccount:
@@ -49,6 +52,16 @@ class OwnAccount:
         unit.record(AuditAction.PASSWORD_CHANGED, {"sessionsEnded": ended})
         mail = texts.password_changed(user.email, self._web_url + FORGOTTEN_PATH)
         unit.after_commit(partial(self._mailer.post, mail))
+
+    async def tell_of_way_in(self, unit: Unit, user_id: str, method: str) -> None:
+        """Write to a person that their account can be signed in to in another way, once that is in force.
+
+        Shapes: method: as in "a passkey".
+        """
+        user = await store.find_user(await unit.begin(), user_id)
+        if user is not None:
+            mail = texts.sign_in_method_added(user.email, method, self._web_url + SECURITY_PATH)
+            unit.after_commit(partial(self._mailer.post, mail))
 
     async def update(self, unit: Unit, user_id: str, name: str | None, image: str | None) -> User:
         """Change how the person is shown; None leaves a part as it is, an empty image takes it away.

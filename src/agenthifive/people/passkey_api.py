@@ -82,6 +82,7 @@ async def finish_adding(
     """Keep the passkey the browser made."""
     flow = flow_cookie(request)
     passkey = await people.passkeys.add(unit, str(caller.user_id), flow, body.credential, body.name)
+    await people.own_account.tell_of_way_in(unit, str(caller.user_id), "a passkey")
     answer = JsonAnswer({"passkey": _members(passkey)}, 201)
     clear_cookie(answer, people.sessions, FLOW_COOKIE)
     return answer

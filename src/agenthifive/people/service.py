@@ -49,6 +49,7 @@ class PeopleOptions:
 
     Shapes:
         secret: of BETTER_AUTH_SECRET. web_url: the public origin. release: version, gitSha, revision.
+        epoch: of the installation, one higher after each restore.
         admin_email: who becomes superadmin without a set-up link, while nobody has an account.
         require_two_factor: off, admins or all.
     """
@@ -66,6 +67,7 @@ class PeopleOptions:
     turnstile_site_key: str | None = None
     admin_email: Email | None = None
     require_two_factor: str = "off"
+    epoch: int = 1
 
     def __repr__(self) -> str:
         return f"PeopleOptions({self.web_url!r})"
@@ -97,7 +99,8 @@ class People:
         self.web_url = options.web_url
         self.passwords = Passwords(options.password_min_length)
         self.sessions = _make_sessions(database, options)
-        seal, failures = BrowserSeal(options.secret), Failures(flood)
+        failures, seal = Failures(flood), BrowserSeal(options.secret, options.epoch)
+        self.seal = seal
         self.pendings = PendingSignIns(seal)
         self.tokens = Tokens(database, options.require_two_factor)
         self.mailer = doors.mailer

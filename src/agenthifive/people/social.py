@@ -72,10 +72,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """Where the browser goes in the end. Shapes: admitted: None when an account was linked."""
+    """Where the browser goes in the end.
+
+    Shapes: admitted: None when an account was linked. newly_linked_to: whose account got another way in.
+    """
 
     callback_url: str
     admitted: SignedIn | SecondFactorNeeded | None
+    newly_linked_to: str | None = None
 
 
 class Social:
@@ -157,8 +161,8 @@ class Social:
             raise SocialRefused("provider_error") from None
         starter = await self._find_starter(flow, cookie)
         if starter is not None:
-            await self._link(unit, provider_id, proven, starter)
-            return Landed(flow.callback_url, None)
+            is_new = await self._link(unit, provider_id, proven, starter)
+            return Landed(flow.callback_url, None, starter.user.id if is_new else None)
         try:
             return Landed(flow.callback_url, await self._sign_in(unit, provider_id, proven))
         except SocialRefused as refusal:
@@ -239,15 +243,15 @@ class Social:
         unit.record(AuditAction.USER_REGISTERED, {"method": provider_id, "email": user.email})
         return user.id
 
-    async def _link(self, unit: Unit, provider_id: str, proven: Proven, starter: LiveSession) -> None:
-        """Link an account to the person who is signed in. Raises: SocialRefused."""
+    async def _link(self, unit: Unit, provider_id: str, proven: Proven, starter: LiveSession) -> bool:
+        """Link an account to the person who is signed in; false when it was. Raises: SocialRefused."""
         connection, identity = await unit.begin(), proven.identity
         known = await social_store.find(connection, identity.issuer, identity.subject)
         if known is not None:
             if known.user_id != starter.user.id:
                 raise SocialRefused("account_exists")
             await social_store.note_use(connection, known.id, identity.email, self._sealed(known.id, proven))
-            return
+            return False
         if identity.email is None or not identity.is_email_verified:
             raise SocialRefused("email_not_verified")
         holder = await social_store.find_holder(connection, identity.email)
@@ -259,6 +263,7 @@ class Social:
             raise SocialRefused("account_exists")
         sign_as(unit, starter.user.id, starter.workspace_id)
         unit.record(AuditAction.SOCIAL_LINKED, {"provider": provider_id})
+        return True
 
     async def _note_failure(self, unit: Unit, refusal: SocialRefused, identity: Identity) -> None:
         """Record a refused sign-in at instance level, under the flood rule, and commit it."""

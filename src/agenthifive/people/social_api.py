@@ -116,6 +116,8 @@ async def finish_social(
         if refusal.code != "state_mismatch":  # a link of somebody else's does not end a flow under way
             clear_cookie(answer, people.sessions, FLOW_COOKIE)
         return answer
+    if landed.newly_linked_to is not None:
+        await people.own_account.tell_of_way_in(unit, landed.newly_linked_to, f"an account at {provider}")
     if isinstance(landed.admitted, SecondFactorNeeded):
         answer = _redirect("/login?second_factor=1")
         set_pending_cookie(answer, people.sessions, landed.admitted.pending)

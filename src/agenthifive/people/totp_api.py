@@ -58,6 +58,7 @@ async def confirm_setup(
 ) -> JsonAnswer:
     """Finish the set-up. The recovery codes are in this answer only; other sessions end."""
     codes = await people.totp.confirm(unit, str(caller.user_id), caller.session_id, body.code)
+    await people.own_account.tell_of_way_in(unit, str(caller.user_id), "the codes of an authenticator app")
     return JsonAnswer({"recoveryCodes": codes})
 
 

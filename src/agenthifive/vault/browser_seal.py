@@ -30,8 +30,9 @@ class BrowserSeal:
 
     __slots__ = ("_cipher",)
 
-    def __init__(self, secret: bytes) -> None:
-        self._cipher = AESGCM(hkdf(secret, purpose=_KEY_PURPOSE))
+    def __init__(self, secret: bytes, epoch: int = 1) -> None:
+        """`epoch`: of the installation; a restored database opens no flow that was under way before it."""
+        self._cipher = AESGCM(hkdf(secret, purpose=_KEY_PURPOSE, salt=str(epoch).encode()))
 
     def seal(self, purpose: str, values: Mapping[str, Any], expires_at_s: float) -> str:
         """The text for a cookie.
