@@ -6,7 +6,7 @@ Source: contract/http.md sections 8, 14.1 and 15; contract/agents.md sections 4 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -35,42 +35,64 @@ class Agent:
 
 
 class Account:
-    """The person who owns the instance, by their personal access token."""
+    """A person who owns a workspace. Shapes: session: headers of their session; what else they do is by a token."""
 
-    def __init__(self, client: Client, audience: str, token: str) -> None:
+    def __init__(self, client: Client, audience: str, session: Mapping[str, str]) -> None:
+        self.session = session
         self._client = client
         self._audience = audience
+        token = client.post("/v1/tokens", {"name": "bench", "scopes": ["*"]}, session).body["plainToken"]
         self._headers = bearer(token)
 
     def connect(self, label: str, origin: str) -> Connection:
         """Connect an API that takes a bearer key."""
         body = {"label": label, "baseUrl": origin, "authType": "bearer", "apiKey": "bench-key-0123456789abcdef"}
-        answer = self._client.post("/v1/connections/http", body, self._headers).body
-        return Connection(answer["connection"]["id"], origin)
+        return Connection(self.post("/v1/connections/http", body)["connection"]["id"], origin)
 
     def create_agent(self, name: str) -> Agent:
         """An agent with a key of its own and an access token."""
-        created = self._client.post("/v1/agents", {"name": name}, self._headers).body
+        created = self.post("/v1/agents", {"name": name})
         key, agent_id = AgentKey.generate(), created["agent"]["id"]
         self._client.post(
             "/v1/agents/bootstrap", {"bootstrapSecret": created["bootstrapSecret"], "publicKey": key.public_jwk()}
         )
-        issued = self._client.post("/v1/agents/token", token_request(key, agent_id, self._audience)).body
-        return Agent(agent_id, key, issued["access_token"])
+        return self.renew(Agent(agent_id, key, ""))
 
-    def allow(self, agent: Agent, connection: Connection, max_per_hour: int | None = None) -> None:
-        """Let an agent read from a connection without asking anybody."""
-        allowlist = {"baseUrl": connection.origin, "methods": ["GET"], "pathPatterns": ["/v1/**"]}
+    def renew(self, agent: Agent) -> Agent:
+        """The same agent with another access token."""
+        issued = self._client.post("/v1/agents/token", token_request(agent.key, agent.id, self._audience)).body
+        return replace(agent, token=issued["access_token"])
+
+    def allow(self, agent: Agent, connection: Connection, max_per_hour: int | None = None) -> str:
+        """Let an agent read from a connection without asking anybody; the id of the policy."""
         body: dict[str, Any] = {
             "agentId": agent.id,
             "connectionId": connection.id,
-            "allowlists": [allowlist],
+            "allowlists": allowlists(connection, "/v1/**"),
             "defaultMode": "read_write",
             "stepUpApproval": "never",
         }
         if max_per_hour is not None:
             body["rateLimits"] = {"maxRequestsPerHour": max_per_hour}
-        self._client.post("/v1/policies", body, self._headers)
+        policy_id: str = self.post("/v1/policies", body)["policy"]["id"]
+        return policy_id
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What the API answers to this person's token. Raises: BenchError for any status but 2xx."""
+        return self._client.post(path, body, self._headers).body
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The same for PUT."""
+        return self._client.put(path, body, self._headers).body
+
+    def administer(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The same as a superadmin, in person."""
+        return self._client.post(path, body, self.session).body
+
+
+def allowlists(connection: Connection, paths: str) -> list[dict[str, Any]]:
+    """Reading what lies below these paths."""
+    return [{"baseUrl": connection.origin, "methods": ["GET"], "pathPatterns": [paths]}]
 
 
 def open_account(instance: Instance) -> Account:
@@ -78,11 +100,21 @@ def open_account(instance: Instance) -> Account:
     client = instance.client
     link_token = parse_qs(urlsplit(instance.read_setup_link()).query)["token"][0]
     person = {"token": link_token, "name": "Olga", "email": "olga@example.com", "password": PASSWORD}
-    session: Mapping[str, str] = {"cookie": client.post("/api/auth/setup", person).cookie}
-    csrf = client.get("/api/auth/csrf", session).body["token"]
-    signed = {**session, "x-ah5-csrf": csrf}
-    token = client.post("/v1/tokens", {"name": "bench", "scopes": ["*"]}, signed).body["plainToken"]
-    return Account(client, instance.base, token)
+    return _enter(instance, client.post("/api/auth/setup", person).cookie)
+
+
+def invite(instance: Instance, owner: Account, email: str) -> tuple[str, Account]:
+    """Another person with a workspace of their own, and the id of their account. Raises: BenchError."""
+    made = owner.administer("/v1/admin/users", {"email": email, "name": "Mallory"})
+    token = parse_qs(urlsplit(made["setPasswordUrl"]).query)["token"][0]
+    instance.client.post("/api/auth/reset-password", {"token": token, "newPassword": PASSWORD})
+    cookie = instance.client.post("/api/auth/sign-in/email", {"email": email, "password": PASSWORD}).cookie
+    return made["user"]["id"], _enter(instance, cookie)
+
+
+def _enter(instance: Instance, cookie: str) -> Account:
+    csrf = instance.client.get("/api/auth/csrf", {"cookie": cookie}).body["token"]
+    return Account(instance.client, instance.base, {"cookie": cookie, "x-ah5-csrf": csrf})
 
 
 def call_body(connection: Connection, path_and_query: str, **more: Any) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class Client:
         """POST JSON. Raises: OSError, BenchError for any status but 2xx."""
         return self._request("POST", path, body, headers)
 
+    def put(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
+        """PUT JSON. Raises: OSError, BenchError for any status but 2xx."""
+        return self._request("PUT", path, body, headers)
+
     def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
     ) -> Answer:

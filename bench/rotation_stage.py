@@ -19,7 +19,7 @@ from agenthifive.ids import new_id
 from agenthifive.vault.keyring import Keyring
 from agenthifive.vault.signing import new_rsa_pem
 from agenthifive.vault.token_keys import one_line
-from bench.account import Agent, Connection, egress_settings, open_account
+from bench.account import Account, Agent, Connection, egress_settings, open_account
 from bench.instance import Instance
 
 _CONNECTIONS: Final = 5
@@ -43,6 +43,7 @@ class Site:
 
     survivor: Instance
     mortal: Instance
+    account: Account
     agent: Agent
     connections: list[Connection]
     admin_dsn: str
@@ -96,7 +97,7 @@ def two_replicas(
         connections = [account.connect(f"Provider {number}", origin) for number in range(_CONNECTIONS)]
         for connection in connections:
             account.allow(agent, connection)
-        site = Site(survivor, mortal, agent, connections, admin_dsn)
+        site = Site(survivor, mortal, account, agent, connections, admin_dsn)
         fill(site, Keyring.of([key]), records)
         mortal.begin("serve")
         mortal.wait_until_healthy()
