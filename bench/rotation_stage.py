@@ -79,6 +79,7 @@ def two_replicas(
     settings = {
         **egress_settings(origin),
         "DATABASE_URL": app_dsn,
+        "REGISTRATION": "invite",
         "REENCRYPT_BATCH_SIZE": str(min(200, max(25, records // 80))),
         "REENCRYPT_MAX_ROWS_PER_SECOND": str(rows_per_s),
     }
